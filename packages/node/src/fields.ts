@@ -1,0 +1,92 @@
+/** Every field name of a log line, in one place. `docs/fields.md` is made of this list. */
+
+/** The names that a caller's fields can never overwrite. */
+export const RESERVED = [
+  'timestamp',
+  'level',
+  'event',
+  'service',
+  'environment',
+  'release',
+  'request_id',
+  'trace_id',
+  'span_id',
+] as const
+
+/** What each field means: its JSON type, its unit, and the lines that carry it. */
+export const FIELDS: Readonly<
+  Record<string, { readonly type: string; readonly on: string; readonly meaning: string }>
+> = {
+  timestamp: {
+    type: 'string',
+    on: 'every line',
+    meaning: 'RFC 3339, UTC, milliseconds, ends in Z',
+  },
+  level: { type: 'string', on: 'every line', meaning: 'trace, debug, info, warn, error or fatal' },
+  event: { type: 'string', on: 'every line', meaning: 'what happened, in snake_case by habit' },
+  logger: { type: 'string', on: 'lines of a named logger', meaning: 'the name given to child()' },
+  service: { type: 'string', on: 'every line', meaning: 'the name of this service' },
+  environment: { type: 'string', on: 'every line', meaning: 'production, staging, development …' },
+  release: { type: 'string', on: 'every line, when known', meaning: 'the version that runs' },
+  request_id: {
+    type: 'string',
+    on: 'every line of a request or of runWith()',
+    meaning: 'the id answered as X-Request-ID',
+  },
+  trace_id: { type: 'string', on: 'as request_id', meaning: 'W3C trace id, 32 hex digits' },
+  span_id: { type: 'string', on: 'as request_id', meaning: 'W3C span id, 16 hex digits' },
+  method: { type: 'string', on: 'request_finished', meaning: 'HTTP method' },
+  path: {
+    type: 'string',
+    on: 'request_finished',
+    meaning: 'path without query, at most 2048 bytes',
+  },
+  path_truncated: { type: 'boolean', on: 'request_finished', meaning: 'true when path was cut' },
+  route: { type: 'string | null', on: 'request_finished', meaning: 'route template, /users/:id' },
+  status_code: {
+    type: 'number',
+    on: 'request_finished',
+    meaning: 'the status sent; 499 when the client left before any was sent',
+  },
+  latency_ms: { type: 'number', on: 'request_finished', meaning: 'milliseconds, monotonic clock' },
+  aborted: { type: 'boolean', on: 'request_finished', meaning: 'true when the answer was cut off' },
+  reason: {
+    type: 'string',
+    on: 'aborted request_finished, request_interrupted, readiness_changed',
+    meaning:
+      'why: client_closed, timeout, upgrade, shutdown, crash, or the class of a failed check',
+  },
+  request_id_in: {
+    type: 'string',
+    on: 'request_finished',
+    meaning: 'the incoming id that was not accepted, at most 64 characters',
+  },
+  db_count: { type: 'number', on: 'request_finished, when known', meaning: 'queries made' },
+  db_ms: { type: 'number', on: 'request_finished, when known', meaning: 'milliseconds in queries' },
+  http_out_count: { type: 'number', on: 'request_finished, when known', meaning: 'requests made' },
+  http_out_ms: {
+    type: 'number',
+    on: 'request_finished, when known',
+    meaning: 'milliseconds in them',
+  },
+  sample_weight: {
+    type: 'number',
+    on: 'sampled request_finished',
+    meaning: 'how many requests this line stands for',
+  },
+  error: {
+    type: 'object',
+    on: 'lines with an error',
+    meaning: '{type, message, code, stack, cause, errors}, causes nested, at most 5 deep',
+  },
+  fields: {
+    type: 'object',
+    on: 'lines whose caller used a reserved name',
+    meaning: 'the fields that a caller named like one of ours',
+  },
+  truncated: {
+    type: 'boolean',
+    on: 'lines over the size limit',
+    meaning: 'true when values were cut',
+  },
+}

@@ -1,0 +1,2 @@
+export { currentRequestId } from './context.js'
+export { TelltaleError } from './faults.js'
