@@ -112,11 +112,18 @@ export class Unit {
   dbMs = 0
   httpOutCount = 0
   httpOutMs = 0
-  /** Request headers for an error event, read when an error is captured; dropped at the end. */
-  headers: Readonly<Record<string, string | string[] | undefined>> | undefined = undefined
+  /** Names and values of the request's headers in turn, as received; dropped at the end. */
+  rawHeaders: readonly string[] | undefined = undefined
+  /** The caller's W3C baggage, handed on to outgoing requests; '' when there is none. */
+  baggage = ''
   /** Raw request URL with query, for an error event (redacted there); dropped at the end. */
   url = ''
   ended = false
+  /** Why the answer is being cut off, when something already knows; '' until then. */
+  cutOff: 'timeout' | 'shutdown' | 'crash' | '' = ''
+  /** Neighbours in the list of units in flight; owned by request/in-flight.ts. */
+  next: Unit | undefined = undefined
+  previous: Unit | undefined = undefined
 
   constructor(
     kind: string,
@@ -136,6 +143,19 @@ export class Unit {
     this.sampled = sampled
     this.startMs = startMs
     this.startTick = startTick
+  }
+
+  /** Request headers by lower-case name, repeated ones joined by ', '. For error events. */
+  get headers(): Readonly<Record<string, string>> | undefined {
+    const raw = this.rawHeaders
+    if (raw === undefined) return undefined
+    const headers: Record<string, string> = Object.create(null)
+    for (let i = 0; i + 1 < raw.length; i += 2) {
+      const name = String(raw[i]).toLowerCase()
+      const value = String(raw[i + 1])
+      headers[name] = name in headers ? `${headers[name]}, ${value}` : value
+    }
+    return headers
   }
 }
 
@@ -211,6 +231,7 @@ export function emptyUnit(unit: Unit): void {
   unit.breadcrumbs = undefined
   unit.spans = undefined
   unit.held = undefined
-  unit.headers = undefined
+  unit.rawHeaders = undefined
+  unit.baggage = ''
   unit.url = ''
 }
