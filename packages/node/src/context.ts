@@ -90,6 +90,8 @@ export class Unit {
   pathTruncated = false
   /** Route template, or the unit's name outside HTTP; null when nothing matched. */
   route: string | null = null
+  /** The client is an orchestrator's probe: successful requests are quiet. */
+  isProbe = false
   /** Incoming id that was not accepted, for request_finished; '' when there was none. */
   rejectedId = ''
   /** Fields of bind(); replaced, never mutated. */
@@ -176,17 +178,22 @@ export class Context {
   }
 }
 
-const KEY: unique symbol = Symbol.for('telltale.context.v1') as never
-type Shared = { [KEY]?: AsyncLocalStorage<Context> }
-
-function sharedStorage(): AsyncLocalStorage<Context> {
-  const shared = globalThis as Shared
-  shared[KEY] ??= new AsyncLocalStorage<Context>()
-  return shared[KEY]
+/**
+ * A value that the ESM and the CJS copy of the kit share: made by whichever asks first, kept on
+ * `globalThis` under `Symbol.for('telltale.<name>.v1')`.
+ */
+export function processWide<T>(name: string, make: () => T): T {
+  const key = Symbol.for(`telltale.${name}.v1`)
+  const shared = globalThis as unknown as Record<symbol, T | undefined>
+  shared[key] ??= make()
+  return shared[key]
 }
 
-/** The one AsyncLocalStorage of the process, shared by the ESM and the CJS copy of the kit. */
-export const storage: AsyncLocalStorage<Context> = sharedStorage()
+/** The one AsyncLocalStorage of the process. */
+export const storage: AsyncLocalStorage<Context> = processWide(
+  'context',
+  () => new AsyncLocalStorage<Context>(),
+)
 
 /** The context of the code that runs now; undefined outside any unit of work. Never throws. */
 export function currentContext(): Context | undefined {

@@ -23,7 +23,9 @@ export type HealthOutcome =
   | { readonly status: 'ok' | 'degraded' | 'fail'; readonly reason?: string }
 
 /** A check: resolves when the dependency works, rejects when not. `signal` aborts at the timeout. */
-export type HealthCheck = (signal: AbortSignal) => Promise<HealthOutcome | void> | HealthOutcome
+export type HealthCheck = (
+  signal: AbortSignal,
+) => Promise<HealthOutcome> | Promise<void> | HealthOutcome
 
 /** A check with its own settings. */
 export type HealthCheckSettings = {

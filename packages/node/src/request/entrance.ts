@@ -1,0 +1,309 @@
+/**
+ * The entrance: Node's own channels tell of every server, connection and request, so no middleware
+ * has to be in the right place. `enterWith` is called here and nowhere else.
+ */
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import { type IncomingMessage, Server, type ServerResponse } from 'node:http'
+import type { Server as NetServer, Socket } from 'node:net'
+import { Context, emptyUnit, noteError, storage, type Unit } from '../context.js'
+import { reportFault } from '../faults.js'
+import type { Settings } from '../options.js'
+import type { RemoteParent } from '../trace/traceparent.js'
+import { createInFlight, type InFlight } from './in-flight.js'
+import { createUnitMaker, pathOf } from './incoming.js'
+import { isQuietPath } from './quiet.js'
+import type { AbortReason, RequestRecord } from './record.js'
+import { superviseUpgrade } from './upgrade.js'
+
+/** What Node's HTTP parser refused before there was a request. */
+export type Rejection = {
+  /** Node's error code, such as HPE_INVALID_METHOD. */
+  readonly code: string
+  /** The status Node answers by itself: 400, 408, 413 or 431. */
+  readonly statusCode: number
+}
+
+/** Reads the route template a framework left on its request; undefined when it is not its request. */
+export type RouteReader = (request: IncomingMessage) => string | undefined
+
+/** What happens at the entrance is told to these; none of them may throw, and all are guarded. */
+export type EntranceHooks = {
+  decide(method: string, path: string, parent: RemoteParent | undefined): boolean
+  started(unit: Unit): void
+  finished(record: RequestRecord): void
+  rejected(rejection: Rejection): void
+  interrupted(unit: Unit, latencyMs: number, reason: 'shutdown' | 'crash'): void
+  /** True when `path` belongs to the kit; such requests get no unit, no line, no metric. */
+  isOwn(path: string): boolean
+  /** Answers a request of the kit's own; false hands it on to the application. */
+  handle(request: IncomingMessage, response: ServerResponse, path: string): boolean
+  /** Sees a request of the application before it; used for the debug error route. */
+  opening?(request: IncomingMessage, response: ServerResponse, context: Context): void
+}
+
+export type Entrance = {
+  readonly inFlight: InFlight
+  /** The HTTP servers of this process that listen or have connections. */
+  servers(): Iterable<NetServer>
+  /** From now on answers carry `Connection: close`. */
+  drain(): void
+  /** Ends every unit in flight with a request_interrupted; they write no request_finished. */
+  interrupt(reason: 'shutdown' | 'crash'): void
+  addRouteReader(reader: RouteReader): void
+  close(): void
+}
+
+const kContext: unique symbol = Symbol.for('telltale.response.context') as never
+const kEmit: unique symbol = Symbol('telltale.emit') as never
+type Marked = ServerResponse & { [kContext]?: Context | undefined }
+type Wrapped = NetServer & { [kEmit]?: NetServer['emit'] | undefined }
+type StartMessage = {
+  readonly request: IncomingMessage
+  readonly response: Marked
+  readonly socket: Socket & { _httpMessage?: ServerResponse | null }
+  readonly server: NetServer
+}
+
+/** The context of the request that `response` answers; undefined when the kit does not watch it. */
+export function contextOfResponse(response: ServerResponse): Context | undefined {
+  return (response as Marked)[kContext]
+}
+
+const REJECTED_STATUS: Readonly<Record<string, number>> = {
+  HPE_HEADER_OVERFLOW: 431,
+  HPE_CHUNK_EXTENSIONS_OVERFLOW: 413,
+  ERR_HTTP_REQUEST_TIMEOUT: 408,
+}
+
+export function createEntrance(settings: Settings['request'], hooks: EntranceHooks): Entrance {
+  const inFlight = createInFlight()
+  const servers = new Set<Wrapped>()
+  const readers: RouteReader[] = []
+  const quietPaths = settings.quietPaths
+  const makeUnit = createUnitMaker(settings, hooks.decide)
+  let isDraining = false
+
+  function open(request: IncomingMessage, path: string): Context {
+    const unit = makeUnit(request, path)
+    inFlight.add(unit)
+    hooks.started(unit)
+    return new Context(unit, unit.spanId, undefined)
+  }
+
+  function watch(request: IncomingMessage, response: Marked, context: Context): void {
+    response[kContext] = context
+    response.setHeader('X-Request-ID', context.unit.requestId)
+    response.on('close', onResponseClose)
+    if (isDraining) response.shouldKeepAlive = false
+    hooks.opening?.(request, response, context)
+  }
+
+  function onRequestStart(message: unknown): void {
+    try {
+      const { request, response, socket, server } = message as StartMessage
+      if ((server as Wrapped)[kEmit] === undefined) wrap(server)
+      const path = pathOf(request.url ?? '/')
+      if (hooks.isOwn(path)) return
+      const context = open(request, path)
+      watch(request, response, context)
+      // A pipelined response has no socket yet, so Node tells only its request when the client leaves.
+      if (socket._httpMessage) request.on('close', () => onPipelinedClose(request, response))
+      storage.enterWith(context)
+    } catch (error) {
+      reportFault('TELLTALE_E_INTERNAL', error)
+    }
+  }
+
+  function onPipelinedClose(request: IncomingMessage, response: Marked): void {
+    if (response.socket === null && !response.writableFinished && request.destroyed) {
+      onResponseClose.call(response)
+    }
+  }
+
+  // Never reads the AsyncLocalStorage: on a client's abort it is empty here.
+  function onResponseClose(this: Marked): void {
+    try {
+      const context = this[kContext]
+      if (context === undefined || context.unit.ended) return
+      const isComplete = this.writableFinished
+      const status = isComplete || this.headersSent ? this.statusCode : 499
+      finish(context, status, isComplete ? '' : context.unit.cutOff || 'client_closed', this.req)
+    } catch (error) {
+      reportFault('TELLTALE_E_INTERNAL', error)
+    }
+  }
+
+  function finish(
+    context: Context,
+    statusCode: number,
+    reason: AbortReason | '',
+    request: IncomingMessage | undefined,
+    upgraded = false,
+  ): void {
+    const unit = context.unit
+    if (unit.ended) return
+    const latencyMs = Math.round((performance.now() - unit.startTick) * 1000) / 1000
+    inFlight.remove(unit)
+    if (unit.route === null && request !== undefined) {
+      for (const read of readers) {
+        const route = read(request)
+        if (route !== undefined) {
+          unit.route = route
+          break
+        }
+      }
+    }
+    hooks.finished({
+      context,
+      unit,
+      method: unit.method,
+      path: unit.path,
+      route: unit.route,
+      statusCode,
+      aborted: reason !== '',
+      reason,
+      latencyMs,
+      quiet: unit.isProbe || isQuietPath(unit.path, quietPaths),
+      upgraded,
+    })
+    if (upgraded) unit.ended = true
+    else emptyUnit(unit)
+  }
+
+  function onUpgrade(request: IncomingMessage, socket: Socket): Context | undefined {
+    try {
+      const context = open(request, pathOf(request.url ?? '/'))
+      superviseUpgrade(socket, context, (statusCode, reason, isOpen) => {
+        finish(context, statusCode, reason, request, isOpen)
+      })
+      return context
+    } catch (error) {
+      reportFault('TELLTALE_E_INTERNAL', error)
+      return undefined
+    }
+  }
+
+  function onClientError(error: unknown, socket: Socket & { _httpMessage?: Marked | null }): void {
+    const code = String((error as { code?: unknown } | null)?.code ?? '')
+    const context = socket._httpMessage?.[kContext]
+    if (context !== undefined && !context.unit.ended) {
+      // The request in flight on this socket gets its own line when its response closes.
+      if (code === 'ERR_HTTP_REQUEST_TIMEOUT') context.unit.cutOff = 'timeout'
+      return
+    }
+    if (!code.startsWith('HPE_') && code !== 'ERR_HTTP_REQUEST_TIMEOUT') return
+    hooks.rejected({ code, statusCode: REJECTED_STATUS[code] ?? 400 })
+  }
+
+  function onTimeout(socket: Socket & { _httpMessage?: Marked | null }): void {
+    const context = socket?._httpMessage?.[kContext]
+    if (context !== undefined) context.unit.cutOff = 'timeout'
+  }
+
+  /** Overrides `emit` of one server, so that probes are answered before the application. */
+  function wrap(server: NetServer): void {
+    const wrapped = server as Wrapped
+    if (wrapped[kEmit] !== undefined) return
+    const emit = wrapped.emit as (...args: unknown[]) => boolean
+    wrapped[kEmit] = wrapped.emit
+    servers.add(wrapped)
+    wrapped.emit = function (this: NetServer, event: string, ...args: unknown[]): boolean {
+      if (event === 'request') {
+        const request = args[0] as IncomingMessage
+        const response = args[1] as Marked
+        if (response[kContext] === undefined) {
+          const context = admit(request, response)
+          if (context === null) return true
+          if (context !== undefined) {
+            return storage.run(context, () => emit.call(this, event, request, response))
+          }
+        }
+        return emit.call(this, event, request, response)
+      }
+      if (event === 'upgrade' || event === 'connect') {
+        const context = onUpgrade(args[0] as IncomingMessage, args[1] as Socket)
+        if (context !== undefined) {
+          return storage.run(context, () => Reflect.apply(emit, this, [event, ...args]))
+        }
+      } else if (event === 'clientError') {
+        guarded(() => onClientError(args[0], args[1] as Socket))
+      } else if (event === 'timeout') guarded(() => onTimeout(args[0] as Socket))
+      else if (event === 'close') servers.delete(wrapped)
+      return Reflect.apply(emit, this, [event, ...args])
+    } as NetServer['emit']
+  }
+
+  /** Null: answered by the kit. A context: HTTP/2, which has no channel of its own. */
+  function admit(request: IncomingMessage, response: Marked): Context | null | undefined {
+    try {
+      const path = pathOf(request.url ?? '/')
+      if (hooks.isOwn(path) && hooks.handle(request, response, path)) return null
+      if (request.httpVersionMajor < 2) return undefined
+      const context = open(request, path)
+      watch(request, response, context)
+      return context
+    } catch (error) {
+      reportFault('TELLTALE_E_INTERNAL', error)
+      return undefined
+    }
+  }
+
+  function onServer(server: NetServer | undefined): void {
+    if (server === undefined || (server as Wrapped)[kEmit] !== undefined) return
+    if (server instanceof Server || server.listenerCount('request') > 0) wrap(server)
+  }
+
+  const onSocket = (message: unknown): void =>
+    guarded(() => onServer((message as { socket: Socket & { server?: NetServer } }).socket.server))
+  const onListen = (message: unknown): void =>
+    guarded(() => onServer((message as { server?: NetServer }).server))
+
+  subscribe('http.server.request.start', onRequestStart)
+  subscribe('net.server.socket', onSocket)
+  subscribe('tracing:net.server.listen:asyncStart', onListen)
+  subscribe('tracing:net.server.listen:asyncEnd', onListen)
+
+  return {
+    inFlight,
+    servers: () => servers,
+    drain() {
+      isDraining = true
+    },
+    interrupt(reason) {
+      inFlight.each((unit) => {
+        inFlight.remove(unit)
+        const latencyMs = Math.round((performance.now() - unit.startTick) * 1000) / 1000
+        guarded(() => hooks.interrupted(unit, latencyMs, reason))
+        emptyUnit(unit)
+      })
+    },
+    addRouteReader(reader) {
+      if (!readers.includes(reader)) readers.push(reader)
+    },
+    close() {
+      unsubscribe('http.server.request.start', onRequestStart)
+      unsubscribe('net.server.socket', onSocket)
+      unsubscribe('tracing:net.server.listen:asyncStart', onListen)
+      unsubscribe('tracing:net.server.listen:asyncEnd', onListen)
+      for (const server of servers) {
+        if (server[kEmit] !== undefined) server.emit = server[kEmit]
+        server[kEmit] = undefined
+      }
+      servers.clear()
+    },
+  }
+}
+
+function guarded(act: () => void): void {
+  try {
+    act()
+  } catch (error) {
+    reportFault('TELLTALE_E_INTERNAL', error)
+  }
+}
+
+/** Notes what an adapter knows about the error of the current request. Never throws. */
+export function noteRequestError(response: ServerResponse, error: unknown): void {
+  const context = contextOfResponse(response)
+  if (context !== undefined) noteError(context.unit, error)
+}
