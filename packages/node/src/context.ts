@@ -90,7 +90,7 @@ export class Unit {
   pathTruncated = false
   /** Route template, or the unit's name outside HTTP; null when nothing matched. */
   route: string | null = null
-  /** The client is an orchestrator's probe: successful requests are quiet. */
+  /** A probe or a scrape: never traced or measured, and quiet when it succeeds. */
   isProbe = false
   /** Incoming id that was not accepted, for request_finished; '' when there was none. */
   rejectedId = ''

@@ -71,7 +71,11 @@ export function show(value: unknown): string {
 type FaultState = { count: number; reported: number; lastAtMs: number }
 
 const REPORT_EVERY_MS = 60_000
-const states = new Map<FaultCode, FaultState>()
+// On globalThis, so that the ESM and the CJS copy of the kit count and report together.
+const KEY = Symbol.for('telltale.faults.v1')
+const shared = globalThis as unknown as Record<symbol, Map<FaultCode, FaultState> | undefined>
+shared[KEY] ??= new Map()
+const states: Map<FaultCode, FaultState> = shared[KEY]
 
 /**
  * Reports a run-time fault. Never throws, never enters the application's log; each code is told on

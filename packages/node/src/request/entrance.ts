@@ -11,7 +11,7 @@ import type { Settings } from '../options.js'
 import type { RemoteParent } from '../trace/traceparent.js'
 import { createInFlight, type InFlight } from './in-flight.js'
 import { createUnitMaker, pathOf } from './incoming.js'
-import { isQuietPath } from './quiet.js'
+import { hasPrefix } from './quiet.js'
 import type { AbortReason, RequestRecord } from './record.js'
 import { superviseUpgrade } from './upgrade.js'
 
@@ -49,6 +49,8 @@ export type Entrance = {
   drain(): void
   /** Ends every unit in flight with a request_interrupted; they write no request_finished. */
   interrupt(reason: 'shutdown' | 'crash'): void
+  /** Leaves a server of the kit's own alone. */
+  ignore(server: NetServer): void
   addRouteReader(reader: RouteReader): void
   close(): void
 }
@@ -79,6 +81,7 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
   const inFlight = createInFlight()
   const servers = new Set<Wrapped>()
   const readers: RouteReader[] = []
+  const ignored = new WeakSet<NetServer>()
   const quietPaths = settings.quietPaths
   const makeUnit = createUnitMaker(settings, hooks.decide)
   let isDraining = false
@@ -101,7 +104,10 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
   function onRequestStart(message: unknown): void {
     try {
       const { request, response, socket, server } = message as StartMessage
-      if ((server as Wrapped)[kEmit] === undefined) wrap(server)
+      if ((server as Wrapped)[kEmit] === undefined) {
+        if (ignored.has(server)) return
+        wrap(server)
+      }
       const path = pathOf(request.url ?? '/')
       if (hooks.isOwn(path)) return
       const context = open(request, path)
@@ -163,7 +169,7 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
       aborted: reason !== '',
       reason,
       latencyMs,
-      quiet: unit.isProbe || isQuietPath(unit.path, quietPaths),
+      quiet: unit.isProbe || hasPrefix(unit.path, quietPaths),
       upgraded,
     })
     if (upgraded) unit.ended = true
@@ -250,6 +256,7 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
 
   function onServer(server: NetServer | undefined): void {
     if (server === undefined || (server as Wrapped)[kEmit] !== undefined) return
+    if (ignored.has(server)) return
     if (server instanceof Server || server.listenerCount('request') > 0) wrap(server)
   }
 
@@ -277,7 +284,9 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
         emptyUnit(unit)
       })
     },
-    addRouteReader(reader) {
+    /** Leaves a server of the kit's own alone. */
+  ignore(server: NetServer): void
+  addRouteReader(reader) {
       if (!readers.includes(reader)) readers.push(reader)
     },
     close() {

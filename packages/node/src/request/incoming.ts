@@ -5,6 +5,7 @@ import { Unit } from '../context.js'
 import type { Settings } from '../options.js'
 import { newSpanId, newTraceId } from '../trace/ids.js'
 import { parseSentryTrace, parseTraceparent, type RemoteParent } from '../trace/traceparent.js'
+import { isProbePath } from './quiet.js'
 
 /** Longest path kept on a line, in characters; a path is ASCII unless the client is broken. */
 export const MAX_PATH = 2048
@@ -126,13 +127,14 @@ export function createUnitMaker(
     }
     const method = request.method ?? 'GET'
     const short = path.length > MAX_PATH ? path.slice(0, MAX_PATH) : path
+    const isProbe = incoming.userAgent.startsWith('kube-probe/') || isProbePath(short)
     const unit = new Unit(
       'request',
       keepsId ? incoming.requestId : randomUUID(),
       parent === undefined ? newTraceId() : parent.traceId,
       newSpanId(),
       parent === undefined ? '' : parent.spanId,
-      decide(method, short, parent),
+      !isProbe && decide(method, short, parent),
       Date.now(),
       performance.now(),
     )
@@ -141,7 +143,7 @@ export function createUnitMaker(
     unit.pathTruncated = short !== path
     unit.rawHeaders = raw
     unit.url = request.url ?? ''
-    unit.isProbe = incoming.userAgent.startsWith('kube-probe/')
+    unit.isProbe = isProbe
     if (!keepsId && incoming.requestId !== '') {
       unit.rejectedId = incoming.requestId.slice(0, MAX_REJECTED_ID)
     }
