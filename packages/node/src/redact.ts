@@ -55,7 +55,7 @@ const HEADER_LINE = /^(?:proxy-)?authorization$|^(?:set-)?cookie$|^x-(?:api-key|
 
 const USERINFO = /([a-z][a-z0-9+.-]{0,20}:\/\/)[^\s/?#"'<>]*@/gi
 const CREDENTIALS = /\b(bearer|basic)(\s+)([A-Za-z0-9._~+/=-]{4,})/gi
-const JWT = /eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*)?/g
+const DOTTED = /[A-Za-z0-9_.-]+/g
 const DIGITS = /\d[\d -]{11,}\d/g
 const PROSE =
   /^(?:auth|authentication|authorization|credentials?|errors?|formats?|headers?|required|realm|scheme|tokens?|usage|plan|types?)$/i
@@ -153,7 +153,7 @@ export function createRedactor(settings: Settings['redact']): Redactor {
     if (out.includes('=') || out.includes(':')) out = pairs(out)
     if (out.includes('@') && out.includes('://')) out = out.replace(USERINFO, `$1${MASK}@`)
     out = out.replace(CREDENTIALS, maskCredentials)
-    if (out.includes('eyJ')) out = out.replace(JWT, MASK)
+    if (out.includes('eyJ')) out = out.replace(DOTTED, maskJwt)
     out = out.replace(DIGITS, maskCards)
     for (const pattern of patterns) {
       pattern.lastIndex = 0
@@ -224,6 +224,18 @@ function valueEnd(
     while (to < text.length && !/[\s,}\]{[]/.test(text.charAt(to))) to++
   }
   return { from, to }
+}
+
+/** Masks a JSON Web Token from its header on: base64url of `{"`, a dot, and more. */
+function maskJwt(run: string): string {
+  let at = run.indexOf('eyJ')
+  while (at !== -1) {
+    const dot = run.indexOf('.', at)
+    if (dot === -1) return run
+    if (dot - at >= 8 && run.length - dot > 5) return run.slice(0, at) + MASK
+    at = run.indexOf('eyJ', dot)
+  }
+  return run
 }
 
 function maskCredentials(whole: string, scheme: string, space: string, secret: string): string {

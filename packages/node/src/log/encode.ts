@@ -125,9 +125,13 @@ function scan(text: string): number {
 
 const UNSAFE = /[\u007f-\u009f\u2028\u2029]/g
 
+const LONE_SURROGATE = /\p{Surrogate}/gu
+
+const hexEscape = (char: string): string => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`
+
+/** Lone surrogates become the text of their escape: as JSON escapes they stop jq and other parsers. */
 function escaped(text: string): string {
-  const json = JSON.stringify(text)
-  return json.replace(UNSAFE, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`)
+  return JSON.stringify(text.replace(LONE_SURROGATE, hexEscape)).replace(UNSAFE, hexEscape)
 }
 
 type Key = { readonly first: string; readonly next: string; readonly bytes: number; kind: number }
@@ -405,12 +409,12 @@ export function createEncoder(options: EncoderOptions): LineEncoder {
       return `${raw(`${typeName}"${type}"${messageName}`)}${string(printed(error))}${raw('}')}`
     }
     if (ancestors.includes(error)) return `${raw(`${typeName}"Circular"}`)}`
+    const message = messageOf(error)
     ancestors.push(error)
     const before = budget
     // Each cause gets a part of what is left, so that a long one leaves room for the root cause.
     const share = causes === 0 ? before : Math.floor(before * 0.6)
     let json = raw(typeName) + within(string, typeOf(error), 256)
-    const message = messageOf(error)
     json += raw(messageName) + within(string, message, Math.floor(share / 4))
     const code = read(error, 'code')
     if (typeof code === 'string' || typeof code === 'number')

@@ -74,6 +74,8 @@ export function createWriter(fd: number): Writer {
   let retryMs = RETRY_MIN_MS
   let retry: NodeJS.Timeout | undefined
   let broken = false
+  // A refused write costs an exception: at most one a millisecond is risked from inside a log call.
+  let blockedAtMs = 0
 
   // Losses not told yet.
   let lost = 0
@@ -106,7 +108,10 @@ export function createWriter(fd: number): Writer {
       return writeSync(target, bytes, from, to - from)
     } catch (error) {
       const code = (error as NodeJS.ErrnoException).code
-      if (code === 'EAGAIN' || code === 'EINTR') return -1
+      if (code === 'EAGAIN' || code === 'EINTR') {
+        blockedAtMs = Date.now()
+        return -1
+      }
       if (!broken) {
         broken = true
         reportFault('TELLTALE_E_LOG_WRITE', error)
@@ -332,11 +337,10 @@ export function createWriter(fd: number): Writer {
   function write(line: string, level: number): void {
     gathered += line
     levels.push(level)
-    if (level >= WARN || sync || isExiting) {
-      if (head < waiting.length) drainWaiting()
+    if (level >= WARN || sync || isExiting || gathered.length > GATHER_LIMIT) {
+      if (head < waiting.length && Date.now() !== blockedAtMs) drainWaiting()
       drainGathered()
-    } else if (gathered.length > GATHER_LIMIT) drainGathered()
-    else if (!scheduled) {
+    } else if (!scheduled) {
       scheduled = true
       setImmediate(turnEnd)
     }
