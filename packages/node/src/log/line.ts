@@ -1,0 +1,379 @@
+/**
+ * Puts a line together: cached head, event, service, ids, then the bound, the child's and the
+ * caller's fields, then the error. Every key stands once in the raw text, and the line stays below
+ * its byte limit.
+ */
+import type { Context, Fields, Unit } from '../context.js'
+import { RESERVED } from '../fields.js'
+import type { LevelName, Preset } from '../options.js'
+import type { Redactor } from '../redact.js'
+import type { RequestRecord } from '../request/record.js'
+import { createEncoder, type LineEncoder, type Serializers } from './encode.js'
+import { LEVELS } from './level.js'
+import { nameIn, PRESET_NAMES } from './presets.js'
+
+/** What a line takes from the settings. */
+export type LineSettings = {
+  /** '' leaves the field out. */
+  readonly service: string
+  readonly environment: string
+  readonly release: string | undefined
+  readonly preset: Preset
+  /** Bytes of one line with its newline. */
+  readonly maxLineBytes: number
+}
+
+/** A logger's own part of its lines. `json` is made on first use and belongs to one `Lines`. */
+export type Binding = {
+  readonly name: string
+  readonly fields: Fields | undefined
+  readonly serializers: Serializers | undefined
+  json: string
+  madeBy: Lines | undefined
+  /** True when the fields cannot be copied from a fragment: they hold a name of ours or an error. */
+  isComplex: boolean
+}
+
+/** What one call said. */
+export type Call = {
+  readonly level: number
+  readonly event: string
+  readonly fields: Fields | undefined
+  readonly error: unknown
+  readonly hasError: boolean
+}
+
+/** Makes lines in one preset. Lines end in a newline. */
+export type Lines = {
+  readonly encoder: LineEncoder
+  line(call: Call, binding: Binding, context: Context | undefined): string
+  /** JSON members of the caller's fields of the last `line`; '' when there were none. */
+  lastFields(): string
+  /** The error that the last `line` carried, and whether it did. */
+  lastError(): { readonly error: unknown; readonly hasError: boolean }
+  finished(record: RequestRecord, level: number, weight: number): string
+}
+
+/** Names that request_finished takes for itself, in the order of the line. */
+const FINISHED = [
+  'method',
+  'path',
+  'path_truncated',
+  'route',
+  'status_code',
+  'latency_ms',
+  'aborted',
+  'reason',
+  'request_id_in',
+  'db_count',
+  'db_ms',
+  'http_out_count',
+  'http_out_ms',
+  'sample_weight',
+] as const
+
+const MAX_CACHED_TEXTS = 4096
+/** Characters kept of each of service, environment and release. */
+const MAX_NAME_LENGTH = 128
+
+/** Milliseconds since the epoch as RFC 3339 text in UTC; the second's text is made once. */
+function createClock(): (ms: number) => string {
+  let second = Number.NaN
+  let prefix = ''
+  let lastMs = Number.NaN
+  let last = ''
+  return (ms) => {
+    if (ms === lastMs) return last
+    const whole = Math.floor(ms / 1000)
+    if (whole !== second) {
+      second = whole
+      prefix = new Date(whole * 1000).toISOString().slice(0, -4)
+    }
+    const rest = ms - whole * 1000
+    lastMs = ms
+    last = `${prefix}${rest < 10 ? '00' : rest < 100 ? '0' : ''}${rest}Z`
+    return last
+  }
+}
+
+/** Texts that come again and again, such as routes and methods, encoded once. */
+function createTextCache(encoder: LineEncoder): (text: string) => string {
+  const known = new Map<string, string>()
+  return (text) => {
+    let json = known.get(text)
+    if (json === undefined) {
+      json = encoder.text(text, 1024)
+      if (known.size >= MAX_CACHED_TEXTS) known.clear()
+      known.set(text, json)
+    }
+    return json
+  }
+}
+
+/** Prepares everything about a line that does not change from call to call. */
+export function createLines(settings: LineSettings, redactor: Redactor): Lines {
+  const preset = PRESET_NAMES[settings.preset]
+  const max = settings.maxLineBytes
+  const named = (field: string): string => nameIn(preset, field)
+  const errorName = named('error')
+  const reserved = new Set([...RESERVED, 'logger', 'fields', 'truncated', 'error'].map(named))
+  const encoder = createEncoder({
+    redactor,
+    maxBytes: max,
+    reserved,
+    errorNames: preset.error,
+  })
+  const cached = createTextCache(encoder)
+  const clock = createClock()
+  const isEpoch = preset.time === 'epoch'
+  const open = `{"${named('timestamp')}":${isEpoch ? '' : '"'}`
+  const afterTime = `${isEpoch ? '' : '"'},"${named('level')}":`
+  const heads: string[] = []
+  for (const level in LEVELS) {
+    const name = level as LevelName
+    heads[LEVELS[name] / 10] = `${afterTime}${preset.levels[name]},"${named('event')}":`
+  }
+  const own = (field: string, value: string | undefined): string =>
+    value === undefined || value === ''
+      ? ''
+      : `,"${named(field)}":${encoder.text(value.slice(0, MAX_NAME_LENGTH), max >> 3)}`
+  const service =
+    own('service', settings.service) +
+    own('environment', settings.environment) +
+    own('release', settings.release) +
+    preset.constant
+  const requestId = `,"${named('request_id')}":`
+  const traceId = `,"${named('trace_id')}":`
+  const spanId = `,"${named('span_id')}":`
+  const loggerName = `,"${named('logger')}":`
+  const finishedNames = new Set<string>(FINISHED.map(named))
+  const finishedKeys = FINISHED.map((field) => `,"${named(field)}":`)
+  const key = (field: (typeof FINISHED)[number]): string =>
+    finishedKeys[FINISHED.indexOf(field)] as string
+  const METHOD = key('method')
+  const PATH = key('path')
+  const PATH_CUT = `${key('path_truncated')}true`
+  const ROUTE = key('route')
+  const STATUS = key('status_code')
+  const LATENCY = key('latency_ms')
+  const ABORTED = `${key('aborted')}true`
+  const REASON = key('reason')
+  const REJECTED = key('request_id_in')
+  const DB_COUNT = key('db_count')
+  const DB_MS = key('db_ms')
+  const OUT_COUNT = key('http_out_count')
+  const OUT_MS = key('http_out_ms')
+  const WEIGHT = key('sample_weight')
+
+  let lastFields = ''
+  const last: { error: unknown; hasError: boolean } = { error: undefined, hasError: false }
+
+  const start = (level: number, event: string): string => {
+    const ms = Date.now()
+    return open + (isEpoch ? ms : clock(ms)) + heads[(level / 10) | 0] + event + service
+  }
+
+  function ids(context: Context): string {
+    if (context.idsJson !== '') return context.idsJson
+    const unit = context.unit
+    let json = requestId + encoder.text(unit.requestId, 512)
+    if (unit.traceId !== '') json += traceId + encoder.text(unit.traceId, 512)
+    if (context.spanId !== '') json += spanId + encoder.text(context.spanId, 512)
+    context.idsJson = json
+    return json
+  }
+
+  /** The fragment of bind(); undefined when it holds names of ours and must be merged. */
+  function boundJson(unit: Unit, fields: Fields): string | undefined {
+    if (unit.fieldsJson !== undefined) return unit.fieldsJson
+    const made = encoder.top(fields, max >> 3, undefined)
+    if (made.reserved !== '' || made.hasError) return undefined
+    unit.fieldsJson = made.plain === '' ? '' : `,${made.plain}`
+    return unit.fieldsJson
+  }
+
+  function bindingJson(binding: Binding, fields: Fields): string {
+    if (binding.madeBy !== lines) {
+      const made = encoder.top(fields, max >> 3, binding.serializers)
+      binding.isComplex = made.reserved !== '' || made.hasError
+      binding.json = made.plain === '' ? '' : `,${made.plain}`
+      binding.madeBy = lines
+    }
+    return binding.json
+  }
+
+  function line(call: Call, binding: Binding, context: Context | undefined): string {
+    const event = encoder.text(call.event, max >> 2)
+    let head = start(call.level, event)
+    if (binding.name !== '') head += loggerName + cached(binding.name)
+    let bound = ''
+    let fields = call.fields
+    let merge = false
+    let unitFields: Fields | undefined
+    if (context !== undefined) {
+      head += ids(context)
+      unitFields = context.unit.fields
+      if (unitFields !== undefined) {
+        const json = boundJson(context.unit, unitFields)
+        if (json === undefined || (fields !== undefined && shares(unitFields, fields))) merge = true
+        else bound = json
+      }
+    }
+    const childFields = binding.fields
+    if (childFields !== undefined) {
+      bound += bindingJson(binding, childFields)
+      if (
+        binding.isComplex ||
+        (fields !== undefined && shares(childFields, fields)) ||
+        (unitFields !== undefined && shares(childFields, unitFields))
+      )
+        merge = true
+    }
+    if (merge) {
+      fields = merged(unitFields, childFields, fields)
+      bound = ''
+    }
+    let text = finishLine(head, bound, call, fields, binding.serializers, max)
+    if (text.length * 3 > max) {
+      const over = Buffer.byteLength(text) - max
+      if (over > 0) {
+        text = finishLine(head, bound, call, fields, binding.serializers, max - over - 64)
+        if (Buffer.byteLength(text) > max) text = shortest(call, context)
+      }
+    }
+    return text
+  }
+
+  function finishLine(
+    head: string,
+    bound: string,
+    call: Call,
+    fields: Fields | undefined,
+    serializers: Serializers | undefined,
+    limit: number,
+    beside?: Fields,
+  ): string {
+    let error = ''
+    last.hasError = call.hasError
+    last.error = call.error
+    if (call.hasError) error = `,"${errorName}":${encoder.errorWithin(call.error, limit >> 1)}`
+    lastFields = ''
+    let text = head + bound
+    if (fields !== undefined) {
+      const room = limit - text.length - error.length - 64
+      const top = encoder.top(fields, room, serializers)
+      let ours = top.reserved
+      if (top.plain !== '') {
+        lastFields = top.plain
+        text += `,${lastFields}`
+      }
+      if (top.hasError) {
+        const inner = top.error
+        if (call.hasError) {
+          const json = `"${errorName}":${encoder.errorWithin(inner, room >> 2)}`
+          ours = ours === '' ? json : `${ours},${json}`
+        } else {
+          last.hasError = true
+          last.error = inner
+          error = `,"${errorName}":${encoder.errorWithin(inner, Math.min(limit >> 1, limit - text.length - ours.length - 64))}`
+        }
+      }
+      if (beside !== undefined) {
+        const { plain, reserved: names } = encoder.top(beside, limit >> 3, undefined)
+        ours = [ours, plain, names].filter((json) => json !== '').join(',')
+      }
+      if (ours !== '') text += `,"fields":{${ours}}`
+    }
+    text += error
+    return encoder.takeTruncated() ? `${text},"truncated":true}\n` : `${text}}\n`
+  }
+
+  /** What is left when even the parts that are always there do not fit. */
+  function shortest(call: Call, context: Context | undefined): string {
+    const head = start(call.level, encoder.text(call.event.slice(0, 64), 256))
+    encoder.takeTruncated()
+    return `${head}${context === undefined ? '' : ids(context)},"truncated":true}\n`
+  }
+
+  function finished(record: RequestRecord, level: number, weight: number): string {
+    const { context, unit } = record
+    let text = start(level, '"request_finished"') + ids(context)
+    text += METHOD + cached(record.method) + PATH + encoder.text(record.path, 4096)
+    if (unit.pathTruncated) text += PATH_CUT
+    text += ROUTE + (record.route === null ? 'null' : cached(record.route))
+    text += STATUS + record.statusCode + LATENCY + finite(record.latencyMs)
+    if (record.aborted) text += ABORTED
+    if (record.reason !== '') text += REASON + cached(record.reason)
+    if (unit.rejectedId !== '') text += REJECTED + encoder.text(unit.rejectedId, 512)
+    if (unit.dbCount > 0) text += DB_COUNT + unit.dbCount + DB_MS + finite(unit.dbMs)
+    if (unit.httpOutCount > 0)
+      text += OUT_COUNT + unit.httpOutCount + OUT_MS + finite(unit.httpOutMs)
+    if (weight !== 1) text += WEIGHT + finite(weight)
+    const fields = unit.fields
+    if (fields === undefined && !unit.hasError) {
+      return encoder.takeTruncated() ? `${text},"truncated":true}\n` : `${text}}\n`
+    }
+    const call = {
+      level,
+      event: 'request_finished',
+      fields: undefined,
+      error: unit.error,
+      hasError: unit.hasError,
+    }
+    let whole: string
+    const json = fields === undefined ? '' : boundJson(unit, fields)
+    if (fields === undefined || (json !== undefined && !takes(fields)))
+      whole = finishLine(text, json ?? '', call, undefined, undefined, max)
+    else {
+      // Names that this line needs itself go where reserved names go.
+      const kept: Record<string, unknown> = Object.create(null)
+      const beside: Record<string, unknown> = Object.create(null)
+      for (const name of Object.keys(fields))
+        (finishedNames.has(name) ? beside : kept)[name] = fields[name]
+      whole = finishLine(text, '', { ...call, fields: kept }, kept, undefined, max, beside)
+    }
+    if (whole.length * 3 > max && Buffer.byteLength(whole) > max)
+      whole = finishLine(text, '', call, undefined, undefined, max >> 1)
+    return whole
+  }
+
+  function takes(fields: Fields): boolean {
+    for (const name in fields) if (finishedNames.has(name)) return true
+    return false
+  }
+
+  const lines: Lines = {
+    encoder,
+    line,
+    lastFields: () => lastFields,
+    lastError: () => last,
+    finished,
+  }
+  return lines
+}
+
+/** True when two objects have a key in common. */
+function shares(some: Fields, others: Fields): boolean {
+  for (const name in some) if (name in others) return true
+  return false
+}
+
+/** One object of all fields; the later wins. */
+function merged(...parts: readonly (Fields | undefined)[]): Fields {
+  const all: Record<string, unknown> = Object.create(null)
+  for (const part of parts) {
+    if (part === undefined) continue
+    for (const name of Object.keys(part)) {
+      try {
+        all[name] = part[name]
+      } catch {
+        all[name] = '[unreadable]'
+      }
+    }
+  }
+  return all
+}
+
+function finite(value: number): number | string {
+  return Number.isFinite(value) ? value : 'null'
+}
