@@ -22,10 +22,23 @@ export type HealthOutcome =
   | 'ok'
   | { readonly status: 'ok' | 'degraded' | 'fail'; readonly reason?: string }
 
+/** What a check is told besides the signal. */
+export type HealthCheckContext = {
+  /** The name of this service: what a check's own connection is labelled with. */
+  readonly service: string
+  /** Milliseconds until `signal` aborts. */
+  readonly timeoutMs: number
+}
+
 /** A check: resolves when the dependency works, rejects when not. `signal` aborts at the timeout. */
-export type HealthCheck = (
-  signal: AbortSignal,
-) => Promise<HealthOutcome> | Promise<void> | HealthOutcome
+export type HealthCheck = {
+  (
+    signal: AbortSignal,
+    context: HealthCheckContext,
+  ): Promise<HealthOutcome> | Promise<void> | HealthOutcome
+  /** Ends what the check keeps open; called when health closes. Must not throw. */
+  readonly close?: () => void
+}
 
 /** A check with its own settings. */
 export type HealthCheckSettings = {
@@ -781,6 +794,17 @@ function readCheck(
     timeoutMs: read.number(where, part, 'timeoutMs', 800, 1, 900),
     failureThreshold: read.number(where, part, 'failureThreshold', 2, 1, 10),
   }
+}
+
+/** Completes the settings of one check registered after init. Throws a `TelltaleError` like init does. */
+export function resolveCheck(
+  name: string,
+  value: HealthCheck | HealthCheckSettings,
+): Required<HealthCheckSettings> {
+  const read = new Reader({})
+  const settings = readCheck(read, name, value)
+  if (settings === undefined || read.faults.length > 0) throw new TelltaleError(read.faults)
+  return settings
 }
 
 function resolveMetrics(read: Reader, top: Raw): Settings['metrics'] {
