@@ -27,7 +27,7 @@ for (let attempt = 1; ; attempt++) {
     await prepareDatabase()
     break
   } catch (error) {
-    log.warn('database_not_ready', { attempt, error })
+    log.warn('database_not_ready', { attempt, reason: (error as Error).message })
     await wait(Math.min(attempt * 250, 2000), undefined, { ref: false })
   }
 }
