@@ -93,4 +93,3 @@ function named(path: string, params: Record<string, string> | undefined): string
     })
     .join('/')
 }
-

@@ -1,5 +1,5 @@
 /** Plain node:http, https and http2: a handler whose errors are caught, and a name for its routes. */
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
 import { currentContext } from '../context.js'
 import { noteRequestError } from '../request/entrance.js'
 
@@ -11,8 +11,8 @@ export function setRoute(template: string): void {
 
 /**
  * Wraps a request handler: what it throws or rejects with becomes the error of the request, and is
- * answered with a 500 problem document (RFC 9457) when nothing was sent yet, instead of ending the
- * process.
+ * answered with a problem document (RFC 9457) when nothing was sent yet, with the error's own
+ * `status` when it has one from 400 to 599, else 500, instead of ending the process.
  *
  * @example
  * http.createServer(observe(async (req, res) => { … }))
@@ -23,7 +23,9 @@ export function observe<Request extends IncomingMessage, Response extends Server
   return (request, response) => {
     const fail = (error: unknown): void => {
       noteRequestError(response, error)
+      const status = Number((error as { status?: unknown } | null | undefined)?.status)
       if (response.headersSent) response.destroy()
+      else if (status >= 400 && status < 600) sendProblem(response, status, STATUS_CODES[status] ?? 'Error')
       else sendProblem(response, 500, 'Internal Server Error')
     }
     try {

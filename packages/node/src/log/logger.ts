@@ -616,3 +616,6 @@ function sharedLogging(): Logging {
 
 /** The one logging of the process. */
 export const logging: Logging = sharedLogging()
+
+/** The root logger; usable before init. */
+export const log: Logger = logging.log

@@ -284,9 +284,10 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
         emptyUnit(unit)
       })
     },
-    /** Leaves a server of the kit's own alone. */
-  ignore(server: NetServer): void
-  addRouteReader(reader) {
+    ignore(server) {
+      ignored.add(server)
+    },
+    addRouteReader(reader) {
       if (!readers.includes(reader)) readers.push(reader)
     },
     close() {

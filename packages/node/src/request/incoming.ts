@@ -39,7 +39,7 @@ export function pathOf(url: string): string {
   let end = url.indexOf('?', from)
   const hash = url.indexOf('#', from)
   if (hash >= 0 && (end < 0 || hash < end)) end = hash
-  if (end < 0) return from === 0 ? url : url.slice(from) || '/'
+  if (end < 0) return (from === 0 ? url : url.slice(from)) || '/'
   return url.slice(from, end) || '/'
 }
 
