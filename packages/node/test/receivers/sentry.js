@@ -67,8 +67,8 @@ async function readBody(request) {
  * Starts a receiver.
  *
  * `answer(fn)` scripts it: `fn({ request, envelope, index })` returns undefined for an ordinary 200,
- * or `{ status, headers, body, delayMs, hang, drop, raw, record }`; a refused item is recorded in
- * `requests` only, unless `record` is true.
+ * or `{ status, headers, body, delayMs, hang, drop, raw, record }`. What is not answered with success
+ * is recorded in `requests` only, unless `record` is true.
  */
 export async function startSentryReceiver({ port = 0, tls, onItem, listenNow = true } = {}) {
   const items = []
@@ -112,7 +112,7 @@ export async function startSentryReceiver({ port = 0, tls, onItem, listenNow = t
     requests.push(seen)
     const told = (await script({ request: seen, envelope, index })) ?? {}
     const status = match === null ? 404 : (told.status ?? 200)
-    if (told.record ?? (status < 300 && !told.hang && !told.drop)) {
+    if (told.record ?? (status < 300 && !told.hang && !told.drop && told.raw === undefined)) {
       for (const item of envelope.items) {
         record({ ...item, type: item.header.type, envelope: envelope.header, request: seen })
       }

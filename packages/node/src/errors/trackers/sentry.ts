@@ -546,12 +546,18 @@ export function createSentryTracker(options: SentryTrackerOptions): ErrorTracker
       } catch (error) {
         reportFault('TELLTALE_E_SPOOL', error)
       }
-      for (const item of records.slice(written)) {
-        const reason = spool === undefined ? 'network_error' : 'cache_overflow'
-        if (item.type !== 'client_report') count(reason, item.category, item.count, true)
+      const kept = new Set(records.slice(0, written))
+      const reason = spool === undefined ? 'network_error' : 'cache_overflow'
+      for (const item of items) {
+        // What came from an older file stays there unless it is in the new one.
+        if (item.file !== undefined && !kept.has(item)) heldBytes -= item.bytes
+        else {
+          release(item)
+          if (item.report === undefined && !kept.has(item)) {
+            count(reason, item.category, item.count, true)
+          }
+        }
       }
-      // Only now: what came from an older file is in the new one.
-      for (const item of items) release(item)
     } catch (error) {
       reportFault('TELLTALE_E_INTERNAL', error)
     }
