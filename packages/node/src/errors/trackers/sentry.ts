@@ -75,6 +75,8 @@ const MAX_PIPELINE = 64
 const MAX_PIPELINE_BYTES = 262_144
 /** Connections that broke under a pipeline until pipelining is given up. */
 const MAX_PIPELINE_FAULTS = 3
+/** How long transactions wait for company. */
+const BULK_MS = 20
 const MAX_COMPRESSING = 4
 /** Memory an item costs besides its text. */
 const ITEM_OVERHEAD_BYTES = 256
@@ -146,6 +148,7 @@ export function createSentryTracker(options: SentryTrackerOptions): ErrorTracker
   let isReportTried = false
   let isResending = false
   let wakeTimer: NodeJS.Timeout | undefined
+  let bulkTimer: NodeJS.Timeout | undefined
   let sweepTimer: NodeJS.Timeout | undefined
   const waiters = new Set<Waiter>()
   const reportTimer = setInterval(() => {
@@ -260,15 +263,29 @@ export function createSentryTracker(options: SentryTrackerOptions): ErrorTracker
 
   // ── sending ─────────────────────────────────────────────────────────────────────────────────
 
-  /** One pump for everything that arrives within a turn of the event loop: one write, many requests. */
+  /**
+   * One pump for everything that arrives within a turn of the event loop: one write, many requests.
+   * Transactions alone wait a little longer, because waking up costs more than sending does.
+   */
   function schedule(): void {
     if (isScheduled || isClosed) return
+    const isBulkOnly = urgent.length === 0 && compressed.length === 0 && waiters.size === 0
+    if (isBulkOnly && bulk.length < MAX_PIPELINE) {
+      if (bulk.length === 0 || bulkTimer !== undefined) return
+      bulkTimer = scope.runInAsyncScope(setTimeout, undefined, pump, BULK_MS)
+      bulkTimer.unref()
+      return
+    }
     isScheduled = true
     scope.runInAsyncScope(setImmediate, undefined, pump)
   }
 
   function pump(): void {
     isScheduled = false
+    if (bulkTimer !== undefined) {
+      clearTimeout(bulkTimer)
+      bulkTimer = undefined
+    }
     if (isClosed) return
     try {
       const pauseMs = resumeAtMs - performance.now()
@@ -515,7 +532,7 @@ export function createSentryTracker(options: SentryTrackerOptions): ErrorTracker
     const isDelivered = await flush(timeoutMs)
     isClosed = true
     for (const timer of [reportTimer, sweepTimer]) clearInterval(timer)
-    for (const timer of [resendTimer, wakeTimer, spanTimer]) clearTimeout(timer)
+    for (const timer of [resendTimer, wakeTimer, bulkTimer, spanTimer]) clearTimeout(timer)
     for (const waiter of [...waiters]) finish(waiter, isDelivered)
     spoolSync()
     for (const connection of [...connections]) connection.destroy()
