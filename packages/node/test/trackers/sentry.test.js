@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict'
-import { execFile } from 'node:child_process'
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { execFile, fork } from 'node:child_process'
+import { once } from 'node:events'
 import { chmodSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { createServer as createHttpServer, get } from 'node:http'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -351,4 +354,83 @@ test('an idle tracker does not keep the process alive, nor does a hanging server
   const startMs = performance.now()
   await run(process.execPath, ['-e', code], { timeout: 9000 })
   assert.ok(performance.now() - startMs < 9000)
+})
+
+test('K5: what is buffered at SIGTERM arrives, and the signal ends the process', async (t) => {
+  const receiver = await startSentryReceiver()
+  t.after(() => receiver.close())
+  const child = fork(fixture('terminated.js'), [receiver.dsn])
+  await once(child, 'message')
+  child.kill('SIGTERM')
+  const [, signal] = await once(child, 'exit')
+  assert.equal(signal, 'SIGTERM')
+  assert.equal(receiver.events().length, 100)
+  assert.equal(receiver.transactions().length, 100)
+  const spans = receiver.items.filter(({ type }) => type === 'span')
+  assert.equal(
+    spans.reduce((sum, { payload }) => sum + payload.items.length, 0),
+    100,
+  )
+})
+
+test('K14: a hanging tracker leaves the latency of the application as it is', async (t) => {
+  const receiver = await startSentryReceiver()
+  receiver.answer(() => ({ hang: true }))
+  const tracker = create(receiver.dsn, { maxQueueBytes: 1_000_000 })
+  let isCapturing = false
+  let n = 0
+  const app = createHttpServer((_request, response) => {
+    if (isCapturing) {
+      tracker.capture(errorEvent(n++, 'x'.repeat(500)), hint)
+      tracker.transaction(transaction(n++))
+    }
+    response.end('ok')
+  })
+  app.listen(0, '127.0.0.1')
+  await once(app, 'listening')
+  t.after(async () => {
+    await tracker.close(0)
+    await receiver.close()
+    app.closeAllConnections()
+    app.close()
+  })
+  const ask = () =>
+    new Promise((resolve, reject) => {
+      const startMs = performance.now()
+      get({ port: app.address().port, host: '127.0.0.1' }, (response) => {
+        response.resume().on('end', () => resolve(performance.now() - startMs))
+      }).on('error', reject)
+    })
+  const median = async () => {
+    const times = []
+    for (let i = 0; i < 300; i++) times.push(await ask())
+    return times.sort((a, b) => a - b)[150]
+  }
+  await median()
+  const bare = await median()
+  isCapturing = true
+  const hanging = await median()
+  assert.ok(hanging < bare * 3 + 5, `${hanging} ms against ${bare} ms`)
+})
+
+test('sending carries no context of the request that captured', async (t) => {
+  const storage = new AsyncLocalStorage()
+  const { receiver, tracker } = await pair(t)
+  const seen = []
+  const stringify = JSON.stringify
+  t.after(() => {
+    JSON.stringify = stringify
+  })
+  storage.run('request', () => tracker.transaction(transaction(1)))
+  storage.run('request', () => tracker.capture(errorEvent(2), hint))
+  await receiver.next(({ type }) => type === 'event')
+  // A report is written by the pump, inside its own context.
+  JSON.stringify = (value, ...rest) => {
+    if (value?.discarded_events !== undefined) seen.push(storage.getStore())
+    return stringify(value, ...rest)
+  }
+  receiver.answer(({ envelope }) => (envelope.header.event_id ? { status: 400 } : undefined))
+  storage.run('request', () => tracker.capture(errorEvent(3), hint))
+  await storage.run('request', () => tracker.flush(5000))
+  assert.deepEqual(seen, [undefined])
 })
