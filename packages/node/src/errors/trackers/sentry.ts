@@ -111,7 +111,9 @@ export function createSentryTracker(options: SentryTrackerOptions): ErrorTracker
   const dsn = parsed
   const timing: SentryTiming = { ...DEFAULT_TIMING, ...options.timing }
   const spool =
-    options.spoolDir === false ? undefined : createSpool(options.spoolDir || undefined, dsn.hash)
+    options.spoolDir === false
+      ? undefined
+      : createSpool(options.spoolDir || undefined, dsn.hash, options.maxQueueBytes / 4)
   const client = `telltale.node/${options.sdkVersion}`
   const requestHead =
     `POST ${dsn.path} HTTP/1.1\r\nHost: ${dsn.authority}\r\nUser-Agent: ${client}\r\n` +
@@ -586,7 +588,10 @@ export function createSentryTracker(options: SentryTrackerOptions): ErrorTracker
     isResending = true
     try {
       for (;;) {
-        const claim = await spool.claim(Math.floor((options.maxQueueBytes - heldBytes) / 2))
+        const claim = await spool.claim(
+          // An item in the queue counts for up to three times its bytes on disk.
+          (options.maxQueueBytes - heldBytes) / (heldBytes === 0 ? 1 : 3),
+        )
         if (claim === undefined || isClosed) return
         if (!claim.isWhole) {
           reportFault('TELLTALE_E_SPOOL', `${claim.path} is damaged; what was readable is sent.`)

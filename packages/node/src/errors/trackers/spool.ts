@@ -65,9 +65,10 @@ const NAME = /^([0-9a-f]{16})-[0-9a-z-]+\.(spool|claimed|tmp)$/
 
 /**
  * The spool of one DSN. `folder` undefined: a folder of this user below os.tmpdir(), which must
- * belong to this user alone. Touches nothing until it is used.
+ * belong to this user alone. A file holds about `fileBytes`, so that the next process can take it
+ * into a queue of its own. Touches nothing until it is used.
  */
-export function createSpool(folder: string | undefined, hash: string): Spool {
+export function createSpool(folder: string | undefined, hash: string, fileBytes: number): Spool {
   const isShared = folder === undefined
   const path = folder ?? join(tmpdir(), `telltale-spool-${process.getuid?.() ?? 'user'}`)
 
@@ -98,32 +99,51 @@ export function createSpool(folder: string | undefined, hash: string): Spool {
     return `${hash}-${process.pid}-${Date.now()}-${randomBytes(4).toString('hex')}`
   }
 
+  function writeFile(records: readonly Buffer[]): void {
+    const base = join(path, freshName())
+    const file = openSync(`${base}.tmp`, 'wx', 0o600)
+    try {
+      const bytes = Buffer.concat([Buffer.from(MAGIC), ...records])
+      for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at)
+      closeSync(file)
+      renameSync(`${base}.tmp`, `${base}.spool`)
+    } catch (error) {
+      removeSync(`${base}.tmp`)
+      throw error
+    }
+  }
+
+  function removeSync(file: string): void {
+    try {
+      unlinkSync(file)
+    } catch {
+      // Gone already, or the folder became read-only: the next start finds the file and retries.
+    }
+  }
+
   return {
     writeSync(items) {
       prepareFolder()
-      let room = MAX_SPOOL_BYTES - usedBytes() - MAGIC.length
-      const parts: Buffer[] = [Buffer.from(MAGIC)]
+      let room = MAX_SPOOL_BYTES - usedBytes()
+      let parts: Buffer[] = []
+      let bytes = 0
       let written = 0
       for (const item of items) {
         const record = encode(item)
-        if (record.length > room) break
+        if (record.length + MAGIC.length > room) break
+        if (bytes + record.length > fileBytes && parts.length > 0) {
+          writeFile(parts)
+          written += parts.length
+          parts = []
+          bytes = 0
+        }
+        if (parts.length === 0) room -= MAGIC.length
         room -= record.length
+        bytes += record.length
         parts.push(record)
-        written++
       }
-      if (written === 0) return 0
-      const base = join(path, freshName())
-      const file = openSync(`${base}.tmp`, 'wx', 0o600)
-      try {
-        const bytes = Buffer.concat(parts)
-        for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at)
-      } catch (error) {
-        closeSync(file)
-        this.removeSync(`${base}.tmp`)
-        throw error
-      }
-      closeSync(file)
-      renameSync(`${base}.tmp`, `${base}.spool`)
+      if (parts.length > 0) writeFile(parts)
+      written += parts.length
       return written
     },
 
@@ -174,13 +194,7 @@ export function createSpool(folder: string | undefined, hash: string): Spool {
       return undefined
     },
 
-    removeSync(file) {
-      try {
-        unlinkSync(file)
-      } catch {
-        // Gone already, or the folder became read-only: the next start finds the file and retries.
-      }
-    },
+    removeSync,
   }
 }
 
