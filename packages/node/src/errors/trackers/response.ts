@@ -1,0 +1,250 @@
+/**
+ * Reads HTTP/1.1 answers from a socket: strict in framing, bounded in size, bodies thrown away.
+ *
+ * The tracker's answers matter by their status and a few headers only; a general client would build
+ * objects for each. Source: RFC 9112.
+ */
+
+/** An answer as far as the tracker needs it. */
+export type Answer = {
+  readonly status: number
+  readonly rateLimits: string | undefined
+  readonly retryAfter: string | undefined
+  /** False: the connection carries no further answer. */
+  readonly keepAlive: boolean
+}
+
+/** Reads the answers of one connection. */
+export type AnswerReader = {
+  /**
+   * Takes bytes as they arrive; calls `onAnswer` for each answer that is complete. Returns false
+   * when the connection is of no further use: a framing fault, a limit, or an announced close.
+   * Never throws.
+   */
+  push(chunk: Buffer): boolean
+  /** The peer closed: an answer whose status has come counts, whatever is missing of its body. */
+  end(): void
+}
+
+const MAX_HEAD_BYTES = 16_384
+const MAX_BODY_BYTES = 262_144
+const MAX_INTERIM = 10
+const MAX_CHUNK_LINE_BYTES = 1024
+
+const STATUS_LINE = /^HTTP\/1\.([01]) ([1-9]\d\d)(?: |$)/
+const HEAD_END = Buffer.from('\r\n\r\n')
+
+type State =
+  | 'head'
+  | 'length'
+  | 'chunk-size'
+  | 'chunk-data'
+  | 'chunk-end'
+  | 'trailer'
+  | 'until-close'
+  | 'dead'
+
+/** Starts at the first byte of a connection's answers. */
+export function createAnswerReader(onAnswer: (answer: Answer) => void): AnswerReader {
+  let state: State = 'head'
+  let pending: Buffer | undefined
+  let answer: Answer | undefined
+  /** Bytes left of the body or the chunk. */
+  let left = 0
+  let bodyBytes = 0
+  let interim = 0
+
+  function finish(): void {
+    const done = answer
+    answer = undefined
+    bodyBytes = 0
+    interim = 0
+    state = done?.keepAlive === true ? 'head' : 'dead'
+    if (done !== undefined) onAnswer(done)
+  }
+
+  /** An answer whose body breaks the rules is still an answer; the connection is not kept. */
+  function abandon(): void {
+    state = 'dead'
+    const done = answer
+    answer = undefined
+    if (done !== undefined) onAnswer({ ...done, keepAlive: false })
+  }
+
+  function readHead(text: string): void {
+    const lines = text.split('\r\n')
+    const match = STATUS_LINE.exec(lines[0] ?? '')
+    if (match === null) {
+      abandon()
+      return
+    }
+    const status = Number(match[2])
+    let keepAlive = match[1] === '1'
+    let length = -1
+    let isChunked = false
+    let rateLimits: string | undefined
+    let retryAfter: string | undefined
+    for (let i = 1; i < lines.length; i++) {
+      const line = lines[i] as string
+      const colon = line.indexOf(':')
+      if (colon < 1) {
+        abandon()
+        return
+      }
+      const name = line.slice(0, colon).toLowerCase()
+      switch (name) {
+        case 'content-length': {
+          const value = line.slice(colon + 1).trim()
+          if (!/^\d{1,15}$/.test(value)) {
+            abandon()
+            return
+          }
+          if (length !== -1 && length !== Number(value)) {
+            abandon()
+            return
+          }
+          length = Number(value)
+          break
+        }
+        case 'transfer-encoding':
+          // Anything but a lone `chunked` cannot be framed here; reading to the close is safe.
+          if (
+            line
+              .slice(colon + 1)
+              .trim()
+              .toLowerCase() === 'chunked'
+          )
+            isChunked = true
+          else keepAlive = false
+          break
+        case 'connection':
+          if (/\bclose\b/i.test(line.slice(colon + 1))) keepAlive = false
+          break
+        case 'x-sentry-rate-limits': {
+          const value = line.slice(colon + 1).trim()
+          rateLimits = rateLimits === undefined ? value : `${rateLimits},${value}`
+          break
+        }
+        case 'retry-after':
+          retryAfter = line.slice(colon + 1).trim()
+      }
+    }
+    if (status < 200) {
+      // 101 would change the protocol, which nobody asked for.
+      if (status === 101 || ++interim > MAX_INTERIM) {
+        abandon()
+        return
+      }
+      return
+    }
+    answer = { status, rateLimits, retryAfter, keepAlive }
+    if (status === 204 || status === 304) {
+      finish()
+      return
+    }
+    if (isChunked) {
+      // Both framings at once is how answers are smuggled: believe chunked, do not reuse.
+      if (length !== -1) answer = { ...answer, keepAlive: false }
+      state = 'chunk-size'
+    } else if (length === 0) finish()
+    else if (length > MAX_BODY_BYTES) abandon()
+    else if (length > 0) {
+      left = length
+      state = 'length'
+    } else {
+      answer = { ...answer, keepAlive: false }
+      state = 'until-close'
+    }
+  }
+
+  /** Where the line that begins at `at` ends; -1 when it is not complete yet, or too long. */
+  function lineEnd(bytes: Buffer, at: number): number {
+    const end = bytes.indexOf('\r\n', at, 'latin1')
+    if (end === -1 ? bytes.length - at > MAX_CHUNK_LINE_BYTES : end - at > MAX_CHUNK_LINE_BYTES) {
+      abandon()
+      return -1
+    }
+    return end
+  }
+
+  function push(chunk: Buffer): boolean {
+    const bytes = pending === undefined ? chunk : Buffer.concat([pending, chunk])
+    pending = undefined
+    let at = 0
+    while (state !== 'dead' && at < bytes.length) {
+      switch (state) {
+        case 'head': {
+          const end = bytes.indexOf(HEAD_END, at)
+          if (end === -1 ? bytes.length - at > MAX_HEAD_BYTES : end - at > MAX_HEAD_BYTES) {
+            abandon()
+            break
+          }
+          if (end === -1) {
+            // Bytes that cannot begin an answer are not waited for.
+            const start = bytes.toString('latin1', at, Math.min(at + 5, bytes.length))
+            if (!'HTTP/'.startsWith(start)) abandon()
+            else pending = at === 0 ? bytes : bytes.subarray(at)
+            return state !== ('dead' as State)
+          }
+          const text = bytes.toString('latin1', at, end)
+          at = end + 4
+          readHead(text)
+          break
+        }
+        case 'length':
+        case 'chunk-data':
+        case 'until-close': {
+          const take =
+            state === 'until-close' ? bytes.length - at : Math.min(left, bytes.length - at)
+          at += take
+          left -= take
+          bodyBytes += take
+          if (bodyBytes > MAX_BODY_BYTES) abandon()
+          else if (state === 'length' && left === 0) finish()
+          else if (state === 'chunk-data' && left === 0) state = 'chunk-end'
+          break
+        }
+        case 'chunk-size': {
+          const end = lineEnd(bytes, at)
+          if (end === -1) {
+            pending = bytes.subarray(at)
+            return state !== ('dead' as State)
+          }
+          const size = /^([0-9a-fA-F]{1,8})[ \t]*(?:;.*)?$/.exec(bytes.toString('latin1', at, end))
+          at = end + 2
+          if (size === null) abandon()
+          else {
+            left = Number.parseInt(size[1] as string, 16)
+            state = left === 0 ? 'trailer' : 'chunk-data'
+          }
+          break
+        }
+        case 'chunk-end':
+        case 'trailer': {
+          const end = lineEnd(bytes, at)
+          if (end === -1) {
+            pending = bytes.subarray(at)
+            return state !== ('dead' as State)
+          }
+          const isEmpty = end === at
+          bodyBytes += end - at
+          at = end + 2
+          if (state === 'chunk-end') {
+            if (isEmpty) state = 'chunk-size'
+            else abandon()
+          } else if (isEmpty) finish()
+          else if (bodyBytes > MAX_BODY_BYTES) abandon()
+          break
+        }
+      }
+    }
+    return state !== 'dead'
+  }
+
+  return {
+    push,
+    end() {
+      abandon()
+    },
+  }
+}
