@@ -1,0 +1,100 @@
+/** The metrics of a process: its registry, what the kit records by itself, and `/metrics`. */
+import { faultCounts } from '../faults.js'
+import type { Settings } from '../options.js'
+import { createEndpoint, type Endpoint } from './endpoint.js'
+import { CONTENT_TYPES, chooseFormat } from './exposition.js'
+import { createHttpMetrics, type HttpMetrics } from './http.js'
+import { createRegistry, type Registry } from './registry.js'
+import { createRuntimeMetrics, type RuntimeMetrics } from './runtime.js'
+import { createScraper } from './scrape.js'
+
+export type Metrics = Pick<Registry, 'counter' | 'gauge' | 'histogram' | 'collect'> &
+  HttpMetrics &
+  Endpoint & {
+    /** The text of a scrape with this Accept header. */
+    renderText(accept?: string): Promise<{ readonly contentType: string; readonly text: string }>
+    /** Stops the observers. Recording and scraping go on working. */
+    close(): void
+  }
+
+/**
+ * Makes the metrics of a process. With `metrics.enabled` false nothing is observed or served, and
+ * metrics of the application are harmless.
+ *
+ * @example
+ * const orders = metrics.counter({ name: 'orders_total', help: 'Orders.', labelNames: ['country'] })
+ * orders.inc({ country: 'NL' })
+ */
+export function createMetrics(settings: Settings): Metrics {
+  const { enabled, maxSeries, registries, runtime } = settings.metrics
+  const registry = createRegistry(maxSeries)
+  const http = enabled ? createHttpMetrics(registry) : IDLE
+  const observers = enabled && runtime ? createRuntimeMetrics(registry) : undefined
+  registerLosses(registry)
+  const scraper = createScraper(registry, registries, () => observers?.sample())
+  const endpoint = createEndpoint(settings.metrics, scraper)
+  return {
+    counter: registry.counter,
+    gauge: registry.gauge,
+    histogram: registry.histogram,
+    collect: registry.collect,
+    requestStarted: http.requestStarted,
+    requestFinished: http.requestFinished,
+    handle: enabled ? endpoint.handle : () => false,
+    serve: endpoint.serve,
+    async renderText(accept) {
+      const { chunks, format } = await scraper.render(chooseFormat(accept))
+      return { contentType: CONTENT_TYPES[format], text: Buffer.concat(chunks).toString() }
+    },
+    close: () => (observers as RuntimeMetrics | undefined)?.close(),
+  }
+}
+
+const IDLE: HttpMetrics = { requestStarted() {}, requestFinished() {} }
+
+function registerLosses(registry: Registry): void {
+  registry.collect({
+    name: 'telltale_faults_total',
+    help: 'Faults of the kit, by code.',
+    type: 'counter',
+    labelNames: ['code'],
+    read(add) {
+      for (const [code, count] of faultCounts()) add(count, { code })
+    },
+  })
+  registry.collect({
+    name: 'telltale_metrics_series',
+    help: 'Label sets of each metric that has labels; metrics.maxSeries is the limit.',
+    type: 'gauge',
+    labelNames: ['metric'],
+    read(add) {
+      for (const family of registry.families.values()) {
+        if (!family.collected && family.labelNames.length > 0) {
+          add(family.rows.length, { metric: family.sampleName })
+        }
+      }
+    },
+  })
+  registry.collect({
+    name: 'telltale_metrics_dropped_series_total',
+    help: 'Recordings whose label set was beyond metrics.maxSeries; they are in the _overflow row.',
+    type: 'counter',
+    labelNames: ['metric'],
+    read(add) {
+      for (const family of registry.families.values()) {
+        if (family.dropped > 0) add(family.dropped, { metric: family.sampleName })
+      }
+    },
+  })
+  registry.collect({
+    name: 'telltale_metrics_ignored_values_total',
+    help: 'Values that a metric cannot take: negative, not finite, too large, unreadable labels.',
+    type: 'counter',
+    labelNames: ['metric'],
+    read(add) {
+      for (const family of registry.families.values()) {
+        if (family.ignored > 0) add(family.ignored, { metric: family.sampleName })
+      }
+    },
+  })
+}

@@ -1,0 +1,291 @@
+/**
+ * One scrape: readers are asked, everything is written, and scrapes that arrive meanwhile get the
+ * same answer. Nothing is reset by a scrape, so any number of scrapers see the same numbers.
+ */
+import { reportFault } from '../faults.js'
+import { type Format, Writer, writeCollected, writeFamily } from './exposition.js'
+import { foreignNames, readForeign, writeForeign } from './foreign.js'
+import {
+  type Counter,
+  createAdd,
+  describe,
+  type Family,
+  type Reader,
+  type Registry,
+} from './registry.js'
+
+/** The finished text, in pieces of about a millisecond's work. */
+export type Rendered = {
+  readonly format: Format
+  readonly chunks: readonly Buffer[]
+  readonly bytes: number
+}
+
+/** A prom-client registry, as far as we use it. */
+export type ForeignRegistry = {
+  metrics(): Promise<string> | string
+  readonly contentType?: unknown
+}
+
+export type Scraper = {
+  /**
+   * Renders all metrics; joins the rendering under way when there is one of this format.
+   * `budgetMs` is how long asynchronous readers are waited for, 1 to 1,000.
+   */
+  render(format: Format, budgetMs?: number): Promise<Rendered>
+}
+
+const MAX_BUDGET_MS = 1000
+
+/** Makes the scraper. `before` runs at the start of each scrape. */
+export function createScraper(
+  registry: Registry,
+  registries: readonly ForeignRegistry[],
+  before: () => void,
+): Scraper {
+  const errors = registry.counter({
+    name: 'telltale_metrics_collect_errors_total',
+    help: 'Readers that failed during a scrape; reason is error, timeout or busy (the previous run has not ended).',
+    labelNames: ['metric', 'reason'],
+  })
+  const underWay = new Map<Format, Promise<Rendered>>()
+  const foreign = registries.map(
+    (source): Foreign => ({ source, running: undefined, text: '', format: 'text' }),
+  )
+  const told = new Set<string>()
+
+  async function render(format: Format, budgetMs: number): Promise<Rendered> {
+    const writer = new Writer(format)
+    await writer.pause()
+    before()
+    const deadline = performance.now() + budgetMs
+    const isOwn = (family: Family): boolean => family.name.startsWith('telltale_')
+    const all = [...registry.families.values()]
+    const others = all.filter((family) => !isOwn(family))
+    const asked = askForeign(foreign, errors)
+    const values = await readAll(writer, others, deadline, errors)
+    await settle(
+      asked.map((one) => one.run),
+      deadline,
+    )
+    const answered = asked.filter((one) => isAnswered(one, errors))
+    // The kit's own losses come last: they include what this scrape lost.
+    const own = all.filter(isOwn)
+    const ownValues = await readAll(writer, own, deadline, errors)
+    for (const family of others) await writeOne(writer, family, values.get(family))
+    for (const family of own) await writeOne(writer, family, ownValues.get(family))
+    const seen = new Set<string>()
+    for (const one of answered) await appendForeign(writer, one, registry, seen, told)
+    writer.end()
+    return { format, chunks: writer.chunks, bytes: writer.bytes }
+  }
+
+  return {
+    render(format, budgetMs = MAX_BUDGET_MS) {
+      const joined = underWay.get(format)
+      if (joined !== undefined) return joined
+      const started = render(format, Math.min(MAX_BUDGET_MS, Math.max(1, budgetMs))).finally(() =>
+        underWay.delete(format),
+      )
+      underWay.set(format, started)
+      return started
+    },
+  }
+}
+
+function writeOne(
+  writer: Writer,
+  family: Family,
+  values: ReadonlyMap<string, number> | undefined,
+): Promise<void> {
+  return values === undefined ? writeFamily(writer, family) : writeCollected(writer, family, values)
+}
+
+type Errors = Counter<'metric' | 'reason'>
+
+function fail(errors: Errors, metric: string, reason: string, detail: string): void {
+  errors.inc({ metric, reason })
+  reportFault('TELLTALE_E_METRIC', `reading ${metric}: ${detail}`)
+}
+
+type Asked = {
+  readonly family: Family
+  readonly values: Map<string, number>
+  open: boolean
+  failed: boolean
+  done: boolean
+}
+
+/** Runs every reader and waits for the asynchronous ones until the deadline. */
+async function readAll(
+  writer: Writer,
+  families: readonly Family[],
+  deadline: number,
+  errors: Errors,
+): Promise<Map<Family, Map<string, number>>> {
+  const all: Asked[] = []
+  const pending: Promise<void>[] = []
+  const totals = new Map<Family, Map<string, number>>()
+  for (const family of families) {
+    if (!family.collected) continue
+    totals.set(family, new Map())
+    for (const reader of family.readers) {
+      if (reader.running !== undefined) {
+        fail(errors, family.sampleName, 'busy', 'the previous run has not ended.')
+        continue
+      }
+      const asked: Asked = { family, values: new Map(), open: true, failed: false, done: false }
+      all.push(asked)
+      const run = ask(reader, asked, errors)
+      if (run !== undefined) pending.push(run)
+      if (writer.isDue()) await writer.pause()
+    }
+  }
+  await settle(pending, deadline)
+  for (const asked of all) {
+    asked.open = false
+    if (!asked.done && !asked.failed) {
+      fail(errors, asked.family.sampleName, 'timeout', 'no answer within the time of the scrape.')
+    }
+    if (!asked.done || asked.failed) continue
+    const total = totals.get(asked.family) as Map<string, number>
+    for (const [labels, value] of asked.values) {
+      total.set(labels, (total.get(labels) ?? 0) + value)
+    }
+  }
+  return totals
+}
+
+function ask(reader: Reader, asked: Asked, errors: Errors): Promise<void> | undefined {
+  const { family } = asked
+  const add = createAdd(family, asked.values)
+  const broke = (error: unknown): void => {
+    asked.failed = true
+    fail(errors, family.sampleName, 'error', describe(error))
+  }
+  try {
+    const answer = reader.read((value, labels) => {
+      if (asked.open) add(value, labels)
+    }) as unknown
+    if (typeof (answer as PromiseLike<void> | undefined)?.then !== 'function') {
+      asked.done = true
+      return undefined
+    }
+    const run = Promise.resolve(answer).then(
+      () => {
+        asked.done = true
+        reader.running = undefined
+      },
+      (error) => {
+        reader.running = undefined
+        broke(error)
+      },
+    )
+    reader.running = run
+    return run
+  } catch (error) {
+    broke(error)
+    return undefined
+  }
+}
+
+/** Waits until all are settled or the deadline has come. */
+async function settle(runs: readonly Promise<void>[], deadline: number): Promise<void> {
+  if (runs.length === 0) return
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, Math.max(0, deadline - performance.now()))
+    timer.unref?.()
+  })
+  await Promise.race([Promise.all(runs), late])
+  clearTimeout(timer)
+}
+
+type Foreign = {
+  readonly source: ForeignRegistry
+  running: Promise<void> | undefined
+  text: string
+  format: Format
+}
+type AskedForeign = {
+  readonly foreign: Foreign
+  readonly run: Promise<void>
+  state: 'waiting' | 'answered' | 'failed'
+}
+
+const FOREIGN = 'prom-client registry'
+
+function askForeign(all: readonly Foreign[], errors: Errors): AskedForeign[] {
+  const asked: AskedForeign[] = []
+  for (const foreign of all) {
+    if (foreign.running !== undefined) {
+      fail(errors, FOREIGN, 'busy', 'the previous run has not ended.')
+      continue
+    }
+    const one: { -readonly [K in keyof AskedForeign]: AskedForeign[K] } = {
+      foreign,
+      run: Promise.resolve(),
+      state: 'waiting',
+    }
+    one.run = readRegistry(foreign).then(
+      () => {
+        if (one.state === 'waiting') one.state = 'answered'
+        foreign.running = undefined
+      },
+      (error) => {
+        one.state = 'failed'
+        foreign.running = undefined
+        fail(errors, FOREIGN, 'error', describe(error))
+      },
+    )
+    foreign.running = one.run
+    asked.push(one)
+  }
+  return asked
+}
+
+async function readRegistry(foreign: Foreign): Promise<void> {
+  const text: unknown = await foreign.source.metrics()
+  if (typeof text !== 'string') throw new TypeError('metrics() did not give a string')
+  foreign.text = text
+  foreign.format = String(foreign.source.contentType).startsWith('application/openmetrics-text')
+    ? 'openmetrics'
+    : 'text'
+}
+
+function isAnswered(one: AskedForeign, errors: Errors): boolean {
+  if (one.state === 'waiting') {
+    one.state = 'failed'
+    fail(errors, FOREIGN, 'timeout', 'no answer within the time of the scrape.')
+  }
+  return one.state === 'answered'
+}
+
+async function appendForeign(
+  writer: Writer,
+  one: AskedForeign,
+  registry: Registry,
+  seen: Set<string>,
+  told: Set<string>,
+): Promise<void> {
+  const { text, format } = one.foreign
+  one.foreign.text = ''
+  const families = await readForeign(writer, text)
+  for (const family of families.values()) {
+    const names = foreignNames(family)
+    if (names.some((name) => seen.has(name) || registry.isTaken(name))) {
+      if (!told.has(family.name) && told.size < 1000) {
+        if (told.size === 0) {
+          reportFault(
+            'TELLTALE_E_METRIC',
+            `${family.name} of a prom-client registry is left out: a metric of this name exists. Rename it, or set metrics.runtime to false when it comes from collectDefaultMetrics.`,
+          )
+        }
+        told.add(family.name)
+      }
+      continue
+    }
+    for (const name of names) seen.add(name)
+    await writeForeign(writer, family, format)
+  }
+}
