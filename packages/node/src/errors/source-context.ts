@@ -150,7 +150,7 @@ function clip(line: string, column: number): string {
 function maskLiterals(line: string, redactor: Redactor): string {
   try {
     const masked = line.replace(
-      /([\w$-]+)(["'`]?\s*[:=]\s*)(["'`])(?:\\.|(?!\3).)*(\3|$)/g,
+      /([\w$-]+)(["'`]?\s*(?::[\w\s<>[\]|.]+)?[:=]\s*)(["'`])(?:\\.|(?!\3).)*(\3|$)/g,
       (all: string, key: string, between: string, quote: string) =>
         redactor.isSecretKey(key) ? `${key}${between}${quote}[REDACTED]${quote}` : all,
     )
