@@ -128,13 +128,20 @@ function rejectionMode(): string {
   )
 }
 
-/** Prints what Node prints on its way out: the place, the error, the version. */
+/**
+ * Prints what Node prints on its way out: the place, the error, the version. Node takes the place
+ * from the throw statement, which only it knows; the top of the stack is the same place unless the
+ * error was made elsewhere, and Node's own files are left out.
+ */
 function printLikeNode(error: unknown): void {
-  const isError = typeof error === 'object' && error !== null && errorStack(error) !== ''
-  const place = isError ? sourceExcerpt(errorStack(error)) : 'Uncaught:\n'
+  const stack = errorStack(error)
   const colors = process.stderr.isTTY === true && process.stderr.hasColors?.() === true
-  const text = isError ? inspect(error, { colors }) : inspect(error)
-  process.stderr.write(`${place}${text}\n\nNode.js ${process.version}\n`)
+  const text = inspect(error, { colors })
+  const told =
+    stack === ''
+      ? `Uncaught:\n${text}\n(Use \`node --trace-uncaught ...\` to show where the exception was thrown)`
+      : `${sourceExcerpt(stack)}${text}`
+  process.stderr.write(`${told}\n\nNode.js ${process.version}\n`)
 }
 
 /** `file:line`, the line and a caret, as Node shows where an error was thrown; '' for Node's own files. */

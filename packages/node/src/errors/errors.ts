@@ -26,7 +26,7 @@ import {
   type ScopeHandle,
   severity,
 } from './scope.js'
-import { createScrub, EVENT_CHARS, type Redactor } from './scrub.js'
+import { createScrub, cut, EVENT_CHARS, type Redactor, read } from './scrub.js'
 import { createFrames } from './source-context.js'
 import { findProjectRoot } from './stack.js'
 import { createStorm, hashText, STORM_INTERVAL_MS } from './storm.js'
@@ -261,10 +261,15 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
       scope.fingerprint = inner.fingerprint ?? scope.fingerprint
       scope.level = inner.level ?? scope.level
     }
-    if (hint !== undefined) {
-      const nested = (hint as CaptureHint).captureContext
-      if (nested !== undefined) writer.all(scope, nested)
-      writer.all(scope, hint)
+    if (hint !== undefined && hint !== null) {
+      try {
+        const nested = (hint as CaptureHint).captureContext
+        if (nested !== undefined) writer.all(scope, nested)
+        writer.all(scope, hint)
+      } catch (error) {
+        // A hint that cannot be read must not cost the error it came with.
+        reportFault('TELLTALE_E_TRACKER_CALLBACK', error)
+      }
     }
     return scope
   }
@@ -295,7 +300,7 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
       chain: message !== '' || given !== undefined ? [] : readChain(thrown, () => syntheticStack),
       message,
       level: scope.level ?? fallbackLevel,
-      mechanism: hint?.mechanism ?? { type: 'generic', handled: true },
+      mechanism: readMechanism(hint),
       scope,
       unit,
       spanId: context?.spanId ?? '',
@@ -523,7 +528,7 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
   }
 
   function addBreadcrumb(input: BreadcrumbInput): void {
-    if (isClosed) return
+    if (isClosed || typeof input !== 'object' || input === null) return
     const crumb = writer.breadcrumb(input)
     const unit = currentContext()?.unit
     if (unit !== undefined) pushBreadcrumb(unit, crumb)
@@ -609,6 +614,20 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
       }
       return sum
     },
+  }
+}
+
+function readMechanism(hint: unknown): Mechanism {
+  const given = read(hint, 'mechanism')
+  const type = read(given, 'type')
+  if (typeof type !== 'string') return { type: 'generic', handled: true }
+  const data = read(given, 'data')
+  return {
+    type: cut(type, 100),
+    handled: read(given, 'handled') !== false,
+    ...(typeof data === 'object' && data !== null
+      ? { data: data as Record<string, unknown> }
+      : undefined),
   }
 }
 

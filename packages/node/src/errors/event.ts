@@ -116,7 +116,10 @@ export function createEventWriter(
         }
       }
       if (link.isGroup) about.is_exception_group = true
-      const data = { ...link.data, ...(link.parentId === -1 ? mechanism.data : undefined) }
+      const data = {
+        ...link.data,
+        ...(link.parentId === -1 ? scrub.fields(mechanism.data, budget) : undefined),
+      }
       if (Object.keys(data).length > 0) about.data = scrub.fields(data, budget)
       if (link.stack !== '') {
         const resolved = frames.resolve(parseStack(link.stack, link.value))
@@ -265,7 +268,8 @@ export function createEventWriter(
     const extra = scrub.fields(scope.extra, budget)
     if (others > 0) extra.suppressed_count = others
     if (Object.keys(extra).length > 0) event.extra = extra
-    if (scope.fingerprint !== undefined) event.fingerprint = scope.fingerprint
+    if (scope.fingerprint !== undefined)
+      event.fingerprint = scope.fingerprint.map((part) => scrub.text(part, budget, 200))
     if (note.given !== undefined)
       return {
         ...event,

@@ -1,6 +1,6 @@
 /** What the application says about its errors: user, tags, contexts; in Sentry's names. */
 import type { Breadcrumb, Fields, Scope, User } from '../context.js'
-import { cut, EVENT_CHARS, type Scrub } from './scrub.js'
+import { cut, EVENT_CHARS, read, type Scrub } from './scrub.js'
 
 /** Severity in Sentry's names; the kit's `warn` and `trace` are understood as well. */
 export type SeverityLevel = 'fatal' | 'error' | 'warning' | 'log' | 'info' | 'debug'
@@ -78,7 +78,8 @@ export function createScopeWriter(scrub: Scrub): ScopeWriter {
 
   const writer: ScopeWriter = {
     user(scope, user) {
-      scope.user = user === null ? undefined : (scrub.fields(user, budget()) as User)
+      scope.user =
+        user === null || user === undefined ? undefined : (scrub.fields(user, budget()) as User)
     },
     tags(scope, tags) {
       const out = { ...scope.tags }
@@ -90,11 +91,12 @@ export function createScopeWriter(scrub: Scrub): ScopeWriter {
       }
       scope.tags = out
     },
-    context(scope, name, context) {
+    context(scope, key, context) {
+      const name = cut(String(key), MAX_TAG)
       const contexts = { ...scope.contexts }
       if (context === null || context === undefined) delete contexts[name]
       else if (Object.hasOwn(contexts, name) || Object.keys(contexts).length < MAX_ENTRIES)
-        contexts[cut(name, MAX_TAG)] = scrub.fields(context, budget())
+        contexts[name] = scrub.fields(context, budget())
       scope.contexts = contexts
     },
     extras(scope, extras) {
@@ -142,13 +144,14 @@ export function createScopeWriter(scrub: Scrub): ScopeWriter {
     },
     breadcrumb(input) {
       const left = budget()
-      const data = input.data === undefined ? undefined : scrub.fields(input.data, left)
+      const seconds = read(input, 'timestamp')
+      const given = read(input, 'data')
       return {
-        ms: typeof input.timestamp === 'number' ? input.timestamp * 1000 : Date.now(),
-        level: severity(input.level) ?? 'info',
-        category: scrub.text(String(input.category ?? 'default'), left, MAX_TAG),
-        message: scrub.text(String(input.message ?? ''), left, 2048),
-        data: data === undefined ? '' : JSON.stringify(data),
+        ms: typeof seconds === 'number' ? seconds * 1000 : Date.now(),
+        level: severity(read(input, 'level')) ?? 'info',
+        category: scrub.text(textOf(read(input, 'category'), 'default'), left, MAX_TAG),
+        message: scrub.text(textOf(read(input, 'message'), ''), left, 2048),
+        data: given === undefined ? '' : JSON.stringify(scrub.fields(given, left)),
       }
     },
   }
@@ -157,4 +160,8 @@ export function createScopeWriter(scrub: Scrub): ScopeWriter {
 
 function fingerprint(parts: readonly unknown[]): string[] {
   return parts.slice(0, 20).map((part) => cut(String(part), MAX_TAG))
+}
+
+function textOf(value: unknown, fallback: string): string {
+  return typeof value === 'string' ? value : typeof value === 'number' ? String(value) : fallback
 }
