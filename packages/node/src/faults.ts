@@ -15,6 +15,7 @@ export const FAULTS = {
   TELLTALE_E_LOG_DROPPED: 'Lines were dropped because standard output stalled.',
   TELLTALE_E_TRACKER: 'The error tracker refused or did not answer.',
   TELLTALE_E_TRACKER_CALLBACK: 'A callback of the application threw while an event was prepared.',
+  TELLTALE_E_NO_CONTEXT: 'setUser() was called outside any request; there is no global user.',
   TELLTALE_E_SPOOL: 'The spool folder could not be read or written.',
   TELLTALE_E_METRIC: 'A metric was registered or observed with values it cannot take.',
   TELLTALE_E_SERIES_LIMIT:

@@ -1,0 +1,161 @@
+/**
+ * Turns call sites into Sentry's frames: original position by source map, lines around it, path and
+ * module from the project root. One cache of finished frames makes the second error of a place cheap.
+ */
+import { readFileSync, statSync } from 'node:fs'
+import { createLru } from './lru.js'
+import type { Redactor } from './scrub.js'
+import { createSourceMaps } from './source-map.js'
+import { type CallSite, isInApp, moduleName, relativeTo } from './stack.js'
+import type { StackFrame } from './tracker.js'
+
+const MAX_FILE_BYTES = 8 * 1024 * 1024
+const MAX_LINE_CHARS = 200
+
+export type Frames = {
+  /** Frames of a stack, oldest first as Sentry wants them. Reads files on first sight of a place. Never throws. */
+  resolve(sites: readonly CallSite[]): StackFrame[]
+}
+
+/** Creates the frame reader of one project. `contextLines` on each side, 0 for none. */
+export function createFrames(root: string, contextLines: number, redactor: Redactor): Frames {
+  const frames = createLru<StackFrame>(500)
+  const texts = createLru<Source>(16 * 1024 * 1024)
+  const maps = createSourceMaps()
+
+  function readSource(file: string): Source {
+    const known = texts.get(file)
+    if (known !== undefined) return known
+    let source: Source
+    try {
+      if (statSync(file).size > MAX_FILE_BYTES) source = { text: '', missing: 'larger than 8 MiB' }
+      else source = { text: readFileSync(file, 'utf8'), missing: '' }
+    } catch {
+      source = { text: '', missing: 'missing' }
+    }
+    texts.set(file, source, source.text.length * 2 + 256)
+    return source
+  }
+
+  function resolveInApp(site: CallSite, frame: StackFrame): void {
+    const generated = readSource(site.file)
+    let text = generated.text
+    let missing = generated.missing
+    let { file, line, column } = site
+    if (missing === '') {
+      const { original, reason } = maps.lookup(file, line, column, text)
+      if (reason !== undefined) frame.data = { source_map: relativeReason(root, reason) }
+      if (original !== undefined) {
+        file = original.file
+        line = original.line
+        column = original.column
+        if (original.content === undefined) {
+          const source = readSource(file)
+          text = source.text
+          missing = source.missing
+        } else text = original.content
+      }
+    }
+    place(frame, root, file, line, column)
+    if (missing !== '') {
+      frame.data = { ...frame.data, source: `${missing}: ${relativeTo(root, file)}` }
+      return
+    }
+    if (contextLines > 0) addLines(frame, text, line, column, contextLines, redactor)
+  }
+
+  function resolveOne(site: CallSite): StackFrame {
+    const key = `${site.name}\n${site.file}:${site.line}:${site.column}`
+    const known = frames.get(key)
+    if (known !== undefined) return known
+    const inApp = isInApp(site.file)
+    const frame: StackFrame = { function: site.name, in_app: inApp }
+    place(frame, root, site.file, site.line, site.column)
+    try {
+      if (inApp && site.line > 0) resolveInApp(site, frame)
+    } catch {
+      frame.data = { source: 'unreadable' }
+    }
+    frames.set(key, frame, 1)
+    return frame
+  }
+
+  return {
+    resolve: (sites) => {
+      const out: StackFrame[] = new Array(sites.length)
+      // Copied: a beforeSend that edits its event must not edit the cache.
+      for (let i = 0; i < sites.length; i++)
+        out[sites.length - 1 - i] = { ...resolveOne(sites[i] as CallSite) }
+      return out
+    },
+  }
+}
+
+type Source = { readonly text: string; readonly missing: string }
+
+function place(frame: StackFrame, root: string, file: string, line: number, column: number): void {
+  frame.filename = file === '' ? '<native>' : relativeTo(root, file)
+  if (file !== '') frame.abs_path = file
+  const module = moduleName(root, file)
+  if (module !== '') frame.module = module
+  if (line > 0) frame.lineno = line
+  if (column > 0) frame.colno = column
+}
+
+function relativeReason(root: string, reason: string): string {
+  return reason.replaceAll(`${root}/`, '').slice(0, 300)
+}
+
+function addLines(
+  frame: StackFrame,
+  text: string,
+  line: number,
+  column: number,
+  around: number,
+  redactor: Redactor,
+): void {
+  const first = Math.max(1, line - around)
+  const lines = takeLines(text, first, line + around)
+  const at = line - first
+  const own = lines[at]
+  if (own === undefined) return
+  const shown = (raw: string, near: number): string => maskLiterals(clip(raw, near), redactor)
+  frame.pre_context = lines.slice(0, at).map((raw) => shown(raw, 0))
+  frame.context_line = shown(own, column)
+  frame.post_context = lines.slice(at + 1).map((raw) => shown(raw, 0))
+}
+
+/** Lines `first` to `last` (1-based, inclusive) without splitting the whole text. */
+function takeLines(text: string, first: number, last: number): string[] {
+  const lines: string[] = []
+  let at = 0
+  for (let number = 1; number <= last && at <= text.length; number++) {
+    let end = text.indexOf('\n', at)
+    if (end === -1) end = text.length
+    if (number >= first)
+      lines.push(text.slice(at, text.charCodeAt(end - 1) === 13 && end > at ? end - 1 : end))
+    at = end + 1
+  }
+  return lines
+}
+
+/** At most 200 characters of a line, around the column where a minified line is longer. */
+function clip(line: string, column: number): string {
+  if (line.length <= MAX_LINE_CHARS) return line
+  const start = Math.max(0, Math.min(column - MAX_LINE_CHARS / 2, line.length - MAX_LINE_CHARS))
+  return `${start > 0 ? '…' : ''}${line.slice(start, start + MAX_LINE_CHARS - 2)}…`
+}
+
+/** Source may hold secrets too: `const apiKey = 'x'` keeps its name and loses its value. */
+function maskLiterals(line: string, redactor: Redactor): string {
+  try {
+    const masked = line.replace(
+      /([\w$-]+)(["'`]?\s*(?::[\w\s<>[\]|.]+)?[:=]\s*)(["'`])(?:\\.|(?!\3).)*(\3|$)/g,
+      (all: string, key: string, between: string, quote: string) =>
+        redactor.isSecretKey(key) ? `${key}${between}${quote}[REDACTED]${quote}` : all,
+    )
+    return redactor.text(masked)
+  } catch {
+    return ''
+  }
+}
