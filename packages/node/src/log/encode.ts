@@ -25,6 +25,8 @@ export type TopLevel = {
   /** The value under `error` or `err`. */
   error: unknown
   hasError: boolean
+  /** Which of the two it stood under. */
+  errorKey: string
 }
 
 /** Serializers by field name, as pino and Fastify give them to `child`. */
@@ -148,7 +150,13 @@ export function createEncoder(options: EncoderOptions): LineEncoder {
   const messageName = `,"${options.errorNames.message}":`
   const stackName = `,"${options.errorNames.stack}":`
   const keys = new Map<string, Key>()
-  const result: TopLevel = { plain: '', reserved: '', error: undefined, hasError: false }
+  const result: TopLevel = {
+    plain: '',
+    reserved: '',
+    error: undefined,
+    hasError: false,
+    errorKey: '',
+  }
 
   // State of the one encoding under way. A getter or toJSON may log while we read it, so each
   // public entry saves and restores it.
@@ -514,6 +522,7 @@ export function createEncoder(options: EncoderOptions): LineEncoder {
         } else if (made.kind === KEY_ERROR && !hasError && value !== undefined) {
           error = value
           hasError = true
+          result.errorKey = name
         } else if (budget < SLACK) {
           truncated = true
         } else if (made.kind === KEY_RESERVED) ours += member(name, value, 2, ours === '')

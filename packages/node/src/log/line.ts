@@ -270,7 +270,7 @@ export function createLines(settings: LineSettings, redactor: Redactor): Lines {
       if (top.hasError) {
         const inner = top.error
         if (call.hasError) {
-          const json = `"${errorName}":${encoder.errorWithin(inner, room >> 2)}`
+          const json = `"${top.errorKey}":${encoder.errorWithin(inner, room >> 2)}`
           ours = ours === '' ? json : `${ours},${json}`
         } else {
           last.hasError = true

@@ -3,6 +3,7 @@
  * CJS copy of the kit, and usable before `init` with plain defaults.
  */
 import { isatty } from 'node:tty'
+import { types } from 'node:util'
 import { type Fields, pushBreadcrumb, storage, type Unit } from '../context.js'
 import { reportFault, show } from '../faults.js'
 import type { LevelName, Settings } from '../options.js'
@@ -430,7 +431,13 @@ function eventIn(fields: Fields): string {
 }
 
 function isError(value: unknown): value is Error {
-  return value instanceof Error || Object.prototype.toString.call(value) === '[object Error]'
+  if (typeof value !== 'object' || value === null) return false
+  try {
+    return value instanceof Error || types.isNativeError(value)
+  } catch {
+    // a Proxy whose traps throw
+    return false
+  }
 }
 
 function setLevel(
