@@ -345,7 +345,7 @@ function call(
     said.fields = undefined
     said.hasError = false
     said.event = typeof a === 'string' ? a : 'unreadable'
-    line = lines.line(said, root.binding, undefined)
+    line = lines.line(said, root.binding, context)
   }
   if (isHeld && context !== undefined) {
     const hold = settings.log.hold
@@ -424,7 +424,12 @@ function sort(
 /** The event of a call that only gave fields: what other loggers' habits put there. */
 function eventIn(fields: Fields): string {
   for (const name of ['event', 'msg', 'message']) {
-    const text = fields[name]
+    let text: unknown
+    try {
+      text = fields[name]
+    } catch {
+      // a getter that throws; the encoder shows it
+    }
     if (typeof text === 'string' && text !== '') return text
   }
   return ''
@@ -529,12 +534,16 @@ function lossLine(count: number, byLevel: Readonly<Record<number, number>> | und
   return pretty === undefined || byLevel === undefined ? line : pretty(line)
 }
 
-/** A signal that would end the process takes nothing along: write first, then let it happen. */
+/**
+ * A signal whose default is to end the process takes this turn's lines along. When nobody else
+ * listens, they are written first and the signal is sent again; when somebody does, the process
+ * goes on and its turn ends as always.
+ */
 const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const
 
 function onSignal(signal: NodeJS.Signals): void {
-  writer.flushSync()
   if (process.listenerCount(signal) > 1) return
+  writer.flushSync()
   process.off(signal, onSignal)
   process.kill(process.pid, signal)
 }

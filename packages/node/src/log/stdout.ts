@@ -171,8 +171,7 @@ export function createWriter(fd: number): Writer {
     while (at < bytes.length) {
       const end = bytes.indexOf(NEWLINE, at) + 1
       const begun = at === from && from > 0 && bytes[from - 1] !== NEWLINE
-      // A copy: the text around it must not stay in memory for one line.
-      keep(ofLines[line] ?? WARN, Buffer.from(bytes.subarray(at, end)), begun)
+      keep(ofLines[line] ?? WARN, bytes.subarray(at, end), begun)
       line++
       at = end
     }
@@ -184,7 +183,9 @@ export function createWriter(fd: number): Writer {
       lose(level, 1)
       return
     }
-    waiting.push({ level: begun ? Number.POSITIVE_INFINITY : level, bytes })
+    // A copy: the text around it must not stay in memory for one line.
+    const copy = Buffer.from(bytes)
+    waiting.push({ level: begun ? Number.POSITIVE_INFINITY : level, bytes: copy })
     waitingBytes += bytes.length
     if (!begun) waitingByLevel[level] = (waitingByLevel[level] ?? 0) + 1
   }
