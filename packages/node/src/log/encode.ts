@@ -40,6 +40,7 @@ export type LineEncoder = Encoder & {
   errorWithin(error: unknown, maxBytes: number): string
   /** True when something was cut since the last call. */
   takeTruncated(): boolean
+  markTruncated(): void
 }
 
 export type EncoderOptions = {
@@ -567,6 +568,9 @@ export function createEncoder(options: EncoderOptions): LineEncoder {
       const was = truncated
       truncated = false
       return was
+    },
+    markTruncated() {
+      truncated = true
     },
   }
 }

@@ -30,7 +30,7 @@ export type Binding = {
   readonly serializers: Serializers | undefined
   json: string
   madeBy: Lines | undefined
-  /** True when the fields cannot be copied from a fragment: they hold a name of ours or an error. */
+  /** True when there is no fragment: the fields are merged with the call's each time. */
   isComplex: boolean
 }
 
@@ -183,20 +183,29 @@ export function createLines(settings: LineSettings, redactor: Redactor): Lines {
     return json
   }
 
-  /** The fragment of bind(); undefined when it holds names of ours and must be merged. */
+  /**
+   * The fragment of bound fields; undefined when they must be merged with the call's: they hold a
+   * name of ours or an error, or need more than an eighth of a line.
+   */
+  function fragment(fields: Fields, serializers: Serializers | undefined): string | undefined {
+    const wasTruncated = encoder.takeTruncated()
+    const { plain, reserved: ours, hasError } = encoder.top(fields, max >> 3, serializers)
+    const isWhole = !encoder.takeTruncated()
+    if (wasTruncated) encoder.markTruncated()
+    if (ours !== '' || hasError || !isWhole) return undefined
+    return plain === '' ? '' : `,${plain}`
+  }
+
   function boundJson(unit: Unit, fields: Fields): string | undefined {
-    if (unit.fieldsJson !== undefined) return unit.fieldsJson
-    const made = encoder.top(fields, max >> 3, undefined)
-    if (made.reserved !== '' || made.hasError) return undefined
-    unit.fieldsJson = made.plain === '' ? '' : `,${made.plain}`
+    unit.fieldsJson ??= fragment(fields, undefined)
     return unit.fieldsJson
   }
 
   function bindingJson(binding: Binding, fields: Fields): string {
     if (binding.madeBy !== lines) {
-      const made = encoder.top(fields, max >> 3, binding.serializers)
-      binding.isComplex = made.reserved !== '' || made.hasError
-      binding.json = made.plain === '' ? '' : `,${made.plain}`
+      const json = fragment(fields, binding.serializers)
+      binding.isComplex = json === undefined
+      binding.json = json ?? ''
       binding.madeBy = lines
     }
     return binding.json

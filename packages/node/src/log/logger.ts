@@ -377,7 +377,7 @@ function call(
   }
 }
 
-/** Sorts the arguments of a call into event, fields, error and what is left over. */
+/** Sorts the arguments of a call into event, error, fields (in either order) and what is left over. */
 function sort(
   said: Said,
   a: unknown,
@@ -412,6 +412,10 @@ function sort(
       said.fields = next as Fields
       at++
     }
+  }
+  if (at < args.length && !said.hasError && isError(args[at])) {
+    said.error = args[at++]
+    said.hasError = true
   }
   if (at < args.length && !(at === args.length - 1 && args[at] === undefined)) {
     const rest = args.slice(at)

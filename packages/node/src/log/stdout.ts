@@ -11,7 +11,8 @@
  * Writes to a pipe are cut at line ends into pieces of at most PIPE_BUF (4,096 bytes on Linux), for
  * POSIX promises that such a write is all or nothing, whatever other processes and threads write. A
  * longer line can be torn by another writer when the pipe is full: no system call that Node offers
- * prevents it. On files each write is whole, since shells open them for appending.
+ * prevents it. On files each write is whole, since shells open them for appending. A terminal that
+ * its user stopped (Ctrl-S) does block, as it does for every program.
  */
 import { constants, fstatSync, openSync, writeSync } from 'node:fs'
 import { reportFault } from '../faults.js'

@@ -134,6 +134,17 @@ test('property: 45: whatever is bound, given to a child and to a call, each key 
   )
 })
 
+test('line: bound fields beyond their share are still whole while the line has room', (t) => {
+  const { log, lines } = configure(t)
+  const unit = makeUnit()
+  unit.fields = { long: 'x'.repeat(5000) }
+  inUnit(unit, () => log.child({ other: 'y'.repeat(5000) }).info('x', { a: 1 }))
+  inUnit(unit, () => log.info('x'))
+  for (const line of lines())
+    assert.deepEqual([line.long.length, line.truncated], [5000, undefined])
+  assert.equal(lines()[0].other.length, 5000)
+})
+
 test('line: the later of bind, child and call wins', (t) => {
   const { log, lines } = configure(t)
   const unit = makeUnit()

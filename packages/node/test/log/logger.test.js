@@ -20,6 +20,7 @@ const forms = [
   [['event', boom, { a: 1 }], { event: 'event', error: 'boom', a: 1 }],
   [['event', { a: 1, err: boom }], { event: 'event', error: 'boom', a: 1 }],
   [['event', { a: 1, error: boom }], { event: 'event', error: 'boom', a: 1 }],
+  [['event', { a: 1 }, boom], { event: 'event', error: 'boom', a: 1 }],
   [[{ a: 1 }, 'event'], { event: 'event', a: 1 }],
   [[{ a: 1 }, 'event %s', 'x'], { event: 'event x', a: 1 }],
   [[{ a: 1, err: boom }, 'event'], { event: 'event', error: 'boom', a: 1 }],
@@ -65,6 +66,19 @@ test('logger: every level writes its name, silent writes nothing', (t) => {
   assert.deepEqual(
     lines().map((line) => line.level),
     ['trace', 'debug', 'info', 'warn', 'error', 'fatal'],
+  )
+})
+
+test('logger: has the methods of a Nest LoggerService', (t) => {
+  const { log, lines } = configure(t, { log: { level: 'debug' } })
+  log.log('started', 'AppModule')
+  log.verbose('details', 'AppModule')
+  assert.deepEqual(
+    lines().map((line) => [line.level, line.event, line.args]),
+    [
+      ['info', 'started', ['AppModule']],
+      ['debug', 'details', ['AppModule']],
+    ],
   )
 })
 
