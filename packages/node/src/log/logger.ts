@@ -539,17 +539,15 @@ function lossLine(count: number, byLevel: Readonly<Record<number, number>> | und
 }
 
 /**
- * A signal whose default is to end the process takes this turn's lines along. When nobody else
- * listens, they are written first and the signal is sent again; when somebody does, the process
- * goes on and its turn ends as always.
+ * SIGTERM's default ends the process at once, this turn's lines with it. When nobody else listens,
+ * they are written first and the signal is sent again, so that the exit status stays the same; when
+ * somebody does, the process goes on and its turn ends as always.
  */
-const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const
-
-function onSignal(signal: NodeJS.Signals): void {
-  if (process.listenerCount(signal) > 1) return
+function onTerminate(): void {
+  if (process.listenerCount('SIGTERM') > 1) return
   writer.flushSync()
-  process.off(signal, onSignal)
-  process.kill(process.pid, signal)
+  process.off('SIGTERM', onTerminate)
+  process.kill(process.pid, 'SIGTERM')
 }
 
 function apply(next: typeof DEFAULTS, redactor: Redactor, nextHooks: LogHooks): void {
@@ -581,13 +579,13 @@ function apply(next: typeof DEFAULTS, redactor: Redactor, nextHooks: LogHooks): 
 function configure(next: Settings, redactor: Redactor, nextHooks: LogHooks): void {
   apply(next, redactor, nextHooks)
   if (!isHooked) hookExit()
-  for (const signal of SIGNALS) process.prependListener(signal, onSignal)
+  process.prependListener('SIGTERM', onTerminate)
   const undo = next.log.captureConsole
     ? captureConsole(root as Logger, () => lines.encoder)
     : undefined
   restore = () => {
     undo?.()
-    for (const signal of SIGNALS) process.off(signal, onSignal)
+    process.off('SIGTERM', onTerminate)
   }
 }
 

@@ -81,6 +81,23 @@ test('51: a slow reader of a non-blocking pipe gets every line, whole and in ord
   assert.deepEqual(numbers(parse(got)), upTo(3000))
 })
 
+for (const kind of ['fifo', 'pipe']) {
+  test(`51: lines larger than a ${kind} holds arrive whole, cut at any byte on the way`, async () => {
+    const options = JSON.stringify({ log: { maxLineBytes: 1_048_576 } })
+    const env = { MODE: 'cluster', WRITERS: '1', SIZE: '100000', COUNT: '6', CHAR: '漢' }
+    const child = start('writers', { ...env, FIXTURE_OPTIONS: options }, kind)
+    if (kind === 'fifo') child.stdio[3].end('go\n')
+    const chunks = []
+    for await (const chunk of child.stdout) {
+      chunks.push(chunk)
+      await sleep(1)
+    }
+    const lines = parse(Buffer.concat(chunks).toString())
+    assert.deepEqual(numbers(lines), upTo(6))
+    assert.ok(lines.every((line) => line.text === '漢'.repeat(100_000)))
+  })
+}
+
 test('52: the process lives on and counts when its reader goes away', async () => {
   const child = start('broken', {})
   const exit = once(child, 'exit')
@@ -136,6 +153,8 @@ for (const kind of ['fifo', 'pipe']) {
     const lines = parse(await reading)
     const loss = lines.filter((line) => line.event === 'log_lines_dropped')
     const told = loss.reduce((sum, line) => sum + line.count, 0)
+    const errors = lines.filter((line) => line.event === 'important')
+    assert.equal(errors.length, figures.errors, 'the least severe were dropped first')
     const infos = lines.filter((line) => line.event === 'stalled').length
     assert.ok(figures.dropped > 0, 'the buffer was too small for everything')
     assert.equal(told, figures.sent - infos, 'what is missing is what was told')
