@@ -36,6 +36,8 @@ export type Serializers = Readonly<Record<string, (value: unknown) => unknown>>
 export type LineEncoder = Encoder & {
   /** JSON string of a text, at most `maxBytes` bytes. */
   text(text: string, maxBytes: number): string
+  /** True when the last `text` needed no change. */
+  wasPlain(): boolean
   top(fields: Fields, maxBytes: number, serializers: Serializers | undefined): TopLevel
   errorWithin(error: unknown, maxBytes: number): string
   /** True when something was cut since the last call. */
@@ -163,6 +165,7 @@ export function createEncoder(options: EncoderOptions): LineEncoder {
   // public entry saves and restores it.
   let budget = 0
   let truncated = false
+  let isPlain = false
   let ancestors: object[] = []
 
   function key(name: string): Key {
@@ -558,10 +561,12 @@ export function createEncoder(options: EncoderOptions): LineEncoder {
     text(text, bytes) {
       if (text.length <= bytes >> 1) {
         const flags = scan(text)
-        if (flags === 0 && !patterned) return `"${text}"`
-      }
+        isPlain = flags === 0 && !patterned
+        if (isPlain) return `"${text}"`
+      } else isPlain = false
       return encode(bytes, string, text)
     },
+    wasPlain: () => isPlain,
     top,
     errorWithin: (error, bytes) => encode(bytes, thrownTop, error),
     takeTruncated() {

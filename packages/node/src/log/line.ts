@@ -47,6 +47,8 @@ export type Call = {
 export type Lines = {
   readonly encoder: LineEncoder
   line(call: Call, binding: Binding, context: Context | undefined): string
+  /** The event of the last `line`, redacted and bounded. */
+  lastEvent(): string
   /** JSON members of the caller's fields of the last `line`; '' when there were none. */
   lastFields(): string
   /** The error that the last `line` carried, and whether it did. */
@@ -166,6 +168,8 @@ export function createLines(settings: LineSettings, redactor: Redactor): Lines {
   const WEIGHT = key('sample_weight')
 
   let lastFields = ''
+  let lastEvent = ''
+  let lastEventJson = ''
   const last: { error: unknown; hasError: boolean } = { error: undefined, hasError: false }
 
   const start = (level: number, event: string): string => {
@@ -213,6 +217,8 @@ export function createLines(settings: LineSettings, redactor: Redactor): Lines {
 
   function line(call: Call, binding: Binding, context: Context | undefined): string {
     const event = encoder.text(call.event, max >> 2)
+    lastEvent = call.event
+    lastEventJson = encoder.wasPlain() ? '' : event
     let head = start(call.level, event)
     if (binding.name !== '') head += loggerName + cached(binding.name)
     let bound = ''
@@ -354,6 +360,7 @@ export function createLines(settings: LineSettings, redactor: Redactor): Lines {
   const lines: Lines = {
     encoder,
     line,
+    lastEvent: () => (lastEventJson === '' ? lastEvent : JSON.parse(lastEventJson)),
     lastFields: () => lastFields,
     lastError: () => last,
     finished,

@@ -296,7 +296,7 @@ function refuseLevel(level: unknown): void {
   )
 }
 
-/** What a call said, sorted out: reused, since one call is done before the next begins. */
+/** What a call said, sorted out. */
 type Said = {
   level: number
   event: string
@@ -358,7 +358,7 @@ function call(
       ms: Date.now(),
       level: levelName(level),
       category: core.binding.name || 'log',
-      message: said.event,
+      message: lines.lastEvent(),
       data: data === '' ? '' : `{${data}}`,
     })
   }
@@ -442,6 +442,7 @@ function eventIn(fields: Fields): string {
 function isError(value: unknown): value is Error {
   if (typeof value !== 'object' || value === null) return false
   try {
+    if (Object.getPrototypeOf(value) === Object.prototype) return false
     return value instanceof Error || types.isNativeError(value)
   } catch {
     // a Proxy whose traps throw

@@ -201,7 +201,7 @@ test('breadcrumbs: written lines from info up become steps of the unit, request_
   inUnit(unit, () => {
     log.debug('no')
     log.info('one', { a: 1, password: 'x' })
-    log.child({}, { name: 'db' }).warn('two')
+    log.child({}, { name: 'db' }).warn('two ?token=SECRET')
     logging.finish(record(unit))
   })
   assert.deepEqual(
@@ -213,7 +213,7 @@ test('breadcrumbs: written lines from info up become steps of the unit, request_
         message: 'one',
         data: '{"a":1,"password":"[REDACTED]"}',
       },
-      { level: 'warn', category: 'db', message: 'two', data: '' },
+      { level: 'warn', category: 'db', message: 'two ?token=[REDACTED]', data: '' },
     ],
   )
 })
