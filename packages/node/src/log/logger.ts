@@ -27,8 +27,8 @@ import { createWriter } from './stdout.js'
  * Values left over stand under `args`.
  */
 export type LogMethod = {
-  (event: string, fields?: Fields | Error | unknown, ...rest: readonly unknown[]): void
-  (fields: Fields | Error | unknown, event?: string, ...rest: readonly unknown[]): void
+  (event: string, fieldsOrError?: unknown, ...rest: readonly unknown[]): void
+  (fieldsOrError: unknown, event?: string, ...rest: readonly unknown[]): void
 }
 
 export type ChildOptions = {
