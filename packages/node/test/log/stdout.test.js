@@ -139,6 +139,12 @@ test('55: an error line and all before it survive SIGKILL in the same turn', asy
   assert.equal(result.lines.at(-1).error.message, 'fatal fault')
 })
 
+test('55: with sync every line survives SIGKILL in the same turn', async () => {
+  const options = JSON.stringify({ log: { sync: true } })
+  const env = { COUNT: '100', END: 'sigkill-silent', FIXTURE_OPTIONS: options }
+  assert.deepEqual(numbers((await run('burst', env)).lines), upTo(100))
+})
+
 for (const kind of ['fifo', 'pipe']) {
   test(`56: a stalled reader (${kind}) blocks nothing, memory is bounded, the loss is told`, async (t) => {
     const child = start('stalled', { SECONDS: '8' }, kind)
