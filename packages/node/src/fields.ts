@@ -74,6 +74,17 @@ export const FIELDS: Readonly<
     on: 'sampled request_finished',
     meaning: 'how many requests this line stands for',
   },
+  args: {
+    type: 'array',
+    on: 'lines whose call had values left over',
+    meaning: 'the values that fitted nowhere else, in order',
+  },
+  count: { type: 'number', on: 'log_lines_dropped', meaning: 'lines that were not written' },
+  by_level: {
+    type: 'object',
+    on: 'log_lines_dropped when standard output stalled',
+    meaning: 'how many of them by level',
+  },
   error: {
     type: 'object',
     on: 'lines with an error',

@@ -25,6 +25,8 @@ export type TopLevel = {
   /** The value under `error` or `err`. */
   error: unknown
   hasError: boolean
+  /** Which of the two it stood under. */
+  errorKey: string
 }
 
 /** Serializers by field name, as pino and Fastify give them to `child`. */
@@ -34,10 +36,13 @@ export type Serializers = Readonly<Record<string, (value: unknown) => unknown>>
 export type LineEncoder = Encoder & {
   /** JSON string of a text, at most `maxBytes` bytes. */
   text(text: string, maxBytes: number): string
+  /** True when the last `text` needed no change. */
+  wasPlain(): boolean
   top(fields: Fields, maxBytes: number, serializers: Serializers | undefined): TopLevel
   errorWithin(error: unknown, maxBytes: number): string
   /** True when something was cut since the last call. */
   takeTruncated(): boolean
+  markTruncated(): void
 }
 
 export type EncoderOptions = {
@@ -148,12 +153,19 @@ export function createEncoder(options: EncoderOptions): LineEncoder {
   const messageName = `,"${options.errorNames.message}":`
   const stackName = `,"${options.errorNames.stack}":`
   const keys = new Map<string, Key>()
-  const result: TopLevel = { plain: '', reserved: '', error: undefined, hasError: false }
+  const result: TopLevel = {
+    plain: '',
+    reserved: '',
+    error: undefined,
+    hasError: false,
+    errorKey: '',
+  }
 
   // State of the one encoding under way. A getter or toJSON may log while we read it, so each
   // public entry saves and restores it.
   let budget = 0
   let truncated = false
+  let isPlain = false
   let ancestors: object[] = []
 
   function key(name: string): Key {
@@ -514,6 +526,7 @@ export function createEncoder(options: EncoderOptions): LineEncoder {
         } else if (made.kind === KEY_ERROR && !hasError && value !== undefined) {
           error = value
           hasError = true
+          result.errorKey = name
         } else if (budget < SLACK) {
           truncated = true
         } else if (made.kind === KEY_RESERVED) ours += member(name, value, 2, ours === '')
@@ -548,16 +561,21 @@ export function createEncoder(options: EncoderOptions): LineEncoder {
     text(text, bytes) {
       if (text.length <= bytes >> 1) {
         const flags = scan(text)
-        if (flags === 0 && !patterned) return `"${text}"`
-      }
+        isPlain = flags === 0 && !patterned
+        if (isPlain) return `"${text}"`
+      } else isPlain = false
       return encode(bytes, string, text)
     },
+    wasPlain: () => isPlain,
     top,
     errorWithin: (error, bytes) => encode(bytes, thrownTop, error),
     takeTruncated() {
       const was = truncated
       truncated = false
       return was
+    },
+    markTruncated() {
+      truncated = true
     },
   }
 }

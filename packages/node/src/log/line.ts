@@ -30,7 +30,7 @@ export type Binding = {
   readonly serializers: Serializers | undefined
   json: string
   madeBy: Lines | undefined
-  /** True when the fields cannot be copied from a fragment: they hold a name of ours or an error. */
+  /** True when there is no fragment: the fields are merged with the call's each time. */
   isComplex: boolean
 }
 
@@ -47,6 +47,8 @@ export type Call = {
 export type Lines = {
   readonly encoder: LineEncoder
   line(call: Call, binding: Binding, context: Context | undefined): string
+  /** The event of the last `line`, redacted and bounded. */
+  lastEvent(): string
   /** JSON members of the caller's fields of the last `line`; '' when there were none. */
   lastFields(): string
   /** The error that the last `line` carried, and whether it did. */
@@ -166,6 +168,8 @@ export function createLines(settings: LineSettings, redactor: Redactor): Lines {
   const WEIGHT = key('sample_weight')
 
   let lastFields = ''
+  let lastEvent = ''
+  let lastEventJson = ''
   const last: { error: unknown; hasError: boolean } = { error: undefined, hasError: false }
 
   const start = (level: number, event: string): string => {
@@ -183,20 +187,29 @@ export function createLines(settings: LineSettings, redactor: Redactor): Lines {
     return json
   }
 
-  /** The fragment of bind(); undefined when it holds names of ours and must be merged. */
+  /**
+   * The fragment of bound fields; undefined when they must be merged with the call's: they hold a
+   * name of ours or an error, or need more than an eighth of a line.
+   */
+  function fragment(fields: Fields, serializers: Serializers | undefined): string | undefined {
+    const wasTruncated = encoder.takeTruncated()
+    const { plain, reserved: ours, hasError } = encoder.top(fields, max >> 3, serializers)
+    const isWhole = !encoder.takeTruncated()
+    if (wasTruncated) encoder.markTruncated()
+    if (ours !== '' || hasError || !isWhole) return undefined
+    return plain === '' ? '' : `,${plain}`
+  }
+
   function boundJson(unit: Unit, fields: Fields): string | undefined {
-    if (unit.fieldsJson !== undefined) return unit.fieldsJson
-    const made = encoder.top(fields, max >> 3, undefined)
-    if (made.reserved !== '' || made.hasError) return undefined
-    unit.fieldsJson = made.plain === '' ? '' : `,${made.plain}`
+    unit.fieldsJson ??= fragment(fields, undefined)
     return unit.fieldsJson
   }
 
   function bindingJson(binding: Binding, fields: Fields): string {
     if (binding.madeBy !== lines) {
-      const made = encoder.top(fields, max >> 3, binding.serializers)
-      binding.isComplex = made.reserved !== '' || made.hasError
-      binding.json = made.plain === '' ? '' : `,${made.plain}`
+      const json = fragment(fields, binding.serializers)
+      binding.isComplex = json === undefined
+      binding.json = json ?? ''
       binding.madeBy = lines
     }
     return binding.json
@@ -204,6 +217,8 @@ export function createLines(settings: LineSettings, redactor: Redactor): Lines {
 
   function line(call: Call, binding: Binding, context: Context | undefined): string {
     const event = encoder.text(call.event, max >> 2)
+    lastEvent = call.event
+    lastEventJson = encoder.wasPlain() ? '' : event
     let head = start(call.level, event)
     if (binding.name !== '') head += loggerName + cached(binding.name)
     let bound = ''
@@ -270,7 +285,7 @@ export function createLines(settings: LineSettings, redactor: Redactor): Lines {
       if (top.hasError) {
         const inner = top.error
         if (call.hasError) {
-          const json = `"${errorName}":${encoder.errorWithin(inner, room >> 2)}`
+          const json = `"${top.errorKey}":${encoder.errorWithin(inner, room >> 2)}`
           ours = ours === '' ? json : `${ours},${json}`
         } else {
           last.hasError = true
@@ -345,6 +360,7 @@ export function createLines(settings: LineSettings, redactor: Redactor): Lines {
   const lines: Lines = {
     encoder,
     line,
+    lastEvent: () => (lastEventJson === '' ? lastEvent : JSON.parse(lastEventJson)),
     lastFields: () => lastFields,
     lastError: () => last,
     finished,

@@ -3,6 +3,7 @@
  * CJS copy of the kit, and usable before `init` with plain defaults.
  */
 import { isatty } from 'node:tty'
+import { types } from 'node:util'
 import { type Fields, pushBreadcrumb, storage, type Unit } from '../context.js'
 import { reportFault, show } from '../faults.js'
 import type { LevelName, Settings } from '../options.js'
@@ -26,8 +27,8 @@ import { createWriter } from './stdout.js'
  * Values left over stand under `args`.
  */
 export type LogMethod = {
-  (event: string, fields?: Fields | Error | unknown, ...rest: readonly unknown[]): void
-  (fields: Fields | Error | unknown, event?: string, ...rest: readonly unknown[]): void
+  (event: string, fieldsOrError?: unknown, ...rest: readonly unknown[]): void
+  (fieldsOrError: unknown, event?: string, ...rest: readonly unknown[]): void
 }
 
 export type ChildOptions = {
@@ -295,7 +296,7 @@ function refuseLevel(level: unknown): void {
   )
 }
 
-/** What a call said, sorted out: reused, since one call is done before the next begins. */
+/** What a call said, sorted out. */
 type Said = {
   level: number
   event: string
@@ -344,7 +345,7 @@ function call(
     said.fields = undefined
     said.hasError = false
     said.event = typeof a === 'string' ? a : 'unreadable'
-    line = lines.line(said, root.binding, undefined)
+    line = lines.line(said, root.binding, context)
   }
   if (isHeld && context !== undefined) {
     const hold = settings.log.hold
@@ -357,7 +358,7 @@ function call(
       ms: Date.now(),
       level: levelName(level),
       category: core.binding.name || 'log',
-      message: said.event,
+      message: lines.lastEvent(),
       data: data === '' ? '' : `{${data}}`,
     })
   }
@@ -376,7 +377,7 @@ function call(
   }
 }
 
-/** Sorts the arguments of a call into event, fields, error and what is left over. */
+/** Sorts the arguments of a call into event, error, fields (in either order) and what is left over. */
 function sort(
   said: Said,
   a: unknown,
@@ -412,6 +413,10 @@ function sort(
       at++
     }
   }
+  if (at < args.length && !said.hasError && isError(args[at])) {
+    said.error = args[at++]
+    said.hasError = true
+  }
   if (at < args.length && !(at === args.length - 1 && args[at] === undefined)) {
     const rest = args.slice(at)
     const fields: Record<string, unknown> = { ...said.fields }
@@ -423,14 +428,26 @@ function sort(
 /** The event of a call that only gave fields: what other loggers' habits put there. */
 function eventIn(fields: Fields): string {
   for (const name of ['event', 'msg', 'message']) {
-    const text = fields[name]
+    let text: unknown
+    try {
+      text = fields[name]
+    } catch {
+      // a getter that throws; the encoder shows it
+    }
     if (typeof text === 'string' && text !== '') return text
   }
   return ''
 }
 
 function isError(value: unknown): value is Error {
-  return value instanceof Error || Object.prototype.toString.call(value) === '[object Error]'
+  if (typeof value !== 'object' || value === null) return false
+  try {
+    if (Object.getPrototypeOf(value) === Object.prototype) return false
+    return value instanceof Error || types.isNativeError(value)
+  } catch {
+    // a Proxy whose traps throw
+    return false
+  }
 }
 
 function setLevel(
@@ -522,14 +539,16 @@ function lossLine(count: number, byLevel: Readonly<Record<number, number>> | und
   return pretty === undefined || byLevel === undefined ? line : pretty(line)
 }
 
-/** A signal that would end the process takes nothing along: write first, then let it happen. */
-const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const
-
-function onSignal(signal: NodeJS.Signals): void {
+/**
+ * SIGTERM's default ends the process at once, this turn's lines with it. When nobody else listens,
+ * they are written first and the signal is sent again, so that the exit status stays the same; when
+ * somebody does, the process goes on and its turn ends as always.
+ */
+function onTerminate(): void {
+  if (process.listenerCount('SIGTERM') > 1) return
   writer.flushSync()
-  if (process.listenerCount(signal) > 1) return
-  process.off(signal, onSignal)
-  process.kill(process.pid, signal)
+  process.off('SIGTERM', onTerminate)
+  process.kill(process.pid, 'SIGTERM')
 }
 
 function apply(next: typeof DEFAULTS, redactor: Redactor, nextHooks: LogHooks): void {
@@ -561,13 +580,13 @@ function apply(next: typeof DEFAULTS, redactor: Redactor, nextHooks: LogHooks): 
 function configure(next: Settings, redactor: Redactor, nextHooks: LogHooks): void {
   apply(next, redactor, nextHooks)
   if (!isHooked) hookExit()
-  for (const signal of SIGNALS) process.prependListener(signal, onSignal)
+  process.prependListener('SIGTERM', onTerminate)
   const undo = next.log.captureConsole
     ? captureConsole(root as Logger, () => lines.encoder)
     : undefined
   restore = () => {
     undo?.()
-    for (const signal of SIGNALS) process.off(signal, onSignal)
+    process.off('SIGTERM', onTerminate)
   }
 }
 

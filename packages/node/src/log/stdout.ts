@@ -11,7 +11,8 @@
  * Writes to a pipe are cut at line ends into pieces of at most PIPE_BUF (4,096 bytes on Linux), for
  * POSIX promises that such a write is all or nothing, whatever other processes and threads write. A
  * longer line can be torn by another writer when the pipe is full: no system call that Node offers
- * prevents it. On files each write is whole, since shells open them for appending.
+ * prevents it. On files each write is whole, since shells open them for appending. A terminal that
+ * its user stopped (Ctrl-S) does block, as it does for every program.
  */
 import { constants, fstatSync, openSync, writeSync } from 'node:fs'
 import { reportFault } from '../faults.js'
@@ -171,8 +172,7 @@ export function createWriter(fd: number): Writer {
     while (at < bytes.length) {
       const end = bytes.indexOf(NEWLINE, at) + 1
       const begun = at === from && from > 0 && bytes[from - 1] !== NEWLINE
-      // A copy: the text around it must not stay in memory for one line.
-      keep(ofLines[line] ?? WARN, Buffer.from(bytes.subarray(at, end)), begun)
+      keep(ofLines[line] ?? WARN, bytes.subarray(at, end), begun)
       line++
       at = end
     }
@@ -184,7 +184,9 @@ export function createWriter(fd: number): Writer {
       lose(level, 1)
       return
     }
-    waiting.push({ level: begun ? Number.POSITIVE_INFINITY : level, bytes })
+    // A copy: the text around it must not stay in memory for one line.
+    const copy = Buffer.from(bytes)
+    waiting.push({ level: begun ? Number.POSITIVE_INFINITY : level, bytes: copy })
     waitingBytes += bytes.length
     if (!begun) waitingByLevel[level] = (waitingByLevel[level] ?? 0) + 1
   }

@@ -6,13 +6,10 @@
  */
 import { currentIds } from './pino.js'
 
-/** The part of a winston record that a format sees. */
-export type WinstonInfo = { [key: string | symbol]: unknown }
-
 /** A logform format, described by its shape. */
 export type WinstonFormat = {
   readonly options: object
-  transform(info: WinstonInfo, options?: unknown): WinstonInfo
+  transform<T extends object>(info: T, options?: unknown): T
 }
 
 /**
@@ -26,8 +23,8 @@ export function winstonFormat(): WinstonFormat {
   return {
     options: {},
     transform(info) {
-      const ids = currentIds()
-      for (const [name, id] of Object.entries(ids)) info[name] ??= id
+      const record = info as Record<string, unknown>
+      for (const [name, id] of Object.entries(currentIds())) record[name] ??= id
       return info
     },
   }

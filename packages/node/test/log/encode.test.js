@@ -257,6 +257,22 @@ test('48: the limit counts bytes, not characters', (t) => {
   }
 })
 
+test('48: the encoder alone keeps to the limit as well', () => {
+  for (const char of ['x', 'é', '漢', '\u0001']) {
+    const text = char.repeat(20_000)
+    const error = new Error(text, { cause: new Error(text) })
+    for (const json of [
+      encoder.value(text),
+      encoder.value({ a: [text, text] }),
+      encoder.error(error),
+      `{${encoder.fields({ a: text, b: text, level: text }).slice(1)}}`,
+    ]) {
+      assert.ok(Buffer.byteLength(json) <= 16_600, `${Buffer.byteLength(json)} bytes`)
+      keysOf(json)
+    }
+  }
+})
+
 const anything = fc.anything({
   withBigInt: true,
   withDate: true,

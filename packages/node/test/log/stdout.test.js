@@ -10,7 +10,18 @@ import { fileURLToPath } from 'node:url'
 
 const fixture = (name) => fileURLToPath(new URL(`./fixtures/${name}.mjs`, import.meta.url))
 
+/**
+ * Starts a fixture. Node's own 'pipe' is a socket; 'fifo' is a pipe made by a shell, whose reader
+ * begins when a line arrives on descriptor 3.
+ */
 function start(name, env, stdout = 'pipe') {
+  if (stdout === 'fifo') {
+    const script = 'exec 4<&0; ("$0" "$1" <&4; echo $? >&5) | (read go <&3; exec cat)'
+    return spawn('sh', ['-c', script, process.execPath, fixture(name)], {
+      stdio: ['pipe', 'pipe', 'pipe', 'pipe', 'ignore', 'pipe'],
+      env: { ...process.env, ...env },
+    })
+  }
   return spawn(process.execPath, [fixture(name)], {
     stdio: ['pipe', stdout, 'pipe'],
     env: { ...process.env, ...env },
@@ -45,7 +56,16 @@ function parse(stdout) {
 const numbers = (lines) => lines.filter((line) => line.event === 'line').map((line) => line.i)
 const upTo = (count) => Array.from({ length: count }, (_, i) => i)
 
-test('50: 20,000 lines are out after process.exit though the reader sleeps for two seconds', async () => {
+test('50: 20,000 lines are out after process.exit over a pipe whose reader sleeps', async () => {
+  const child = start('burst', { COUNT: '20000', END: 'exit' }, 'fifo')
+  await sleep(2000)
+  child.stdio[3].end('go\n')
+  const lines = parse(await text(child.stdout))
+  assert.deepEqual(numbers(lines), upTo(20000))
+  assert.equal(await text(child.stdio[5]), '0\n')
+})
+
+test('50: 20,000 lines are out after process.exit over a socket whose reader sleeps', async () => {
   const { code, lines } = await run('burst', { COUNT: '20000', END: 'exit' }, 2000)
   assert.equal(code, 0)
   assert.deepEqual(numbers(lines), upTo(20000))
@@ -60,6 +80,23 @@ test('51: a slow reader of a non-blocking pipe gets every line, whole and in ord
   }
   assert.deepEqual(numbers(parse(got)), upTo(3000))
 })
+
+for (const kind of ['fifo', 'pipe']) {
+  test(`51: lines larger than a ${kind} holds arrive whole, cut at any byte on the way`, async () => {
+    const options = JSON.stringify({ log: { maxLineBytes: 1_048_576 } })
+    const env = { MODE: 'cluster', WRITERS: '1', SIZE: '100000', COUNT: '6', CHAR: '漢' }
+    const child = start('writers', { ...env, FIXTURE_OPTIONS: options }, kind)
+    if (kind === 'fifo') child.stdio[3].end('go\n')
+    const chunks = []
+    for await (const chunk of child.stdout) {
+      chunks.push(chunk)
+      await sleep(1)
+    }
+    const lines = parse(Buffer.concat(chunks).toString())
+    assert.deepEqual(numbers(lines), upTo(6))
+    assert.ok(lines.every((line) => line.text === '漢'.repeat(100_000)))
+  })
+}
 
 test('52: the process lives on and counts when its reader goes away', async () => {
   const child = start('broken', {})
@@ -102,39 +139,51 @@ test('55: an error line and all before it survive SIGKILL in the same turn', asy
   assert.equal(result.lines.at(-1).error.message, 'fatal fault')
 })
 
-test('56: a stalled reader blocks nothing, memory stays bounded, the loss is told exactly', async () => {
-  const child = start('stalled', { SECONDS: '8' })
-  const exit = once(child, 'exit')
-  const [first] = await once(child.stderr, 'data')
-  const rows = [String(first)]
-  while (!rows.join('').includes('p99Ms')) rows.push(String((await once(child.stderr, 'data'))[0]))
-  const figures = JSON.parse(rows.join('').trim().split('\n').at(-1))
-  const reading = text(child.stdout)
-  child.stdin.write('go\n')
-  child.stdin.end()
-  const lines = parse(await reading)
-  assert.deepEqual(await exit, [0, null])
-  const loss = lines.filter((line) => line.event === 'log_lines_dropped')
-  const told = loss.reduce((sum, line) => sum + line.count, 0)
-  const infos = lines.filter((line) => line.event === 'stalled').length
-  assert.ok(figures.dropped > 0, 'the buffer was too small for everything')
-  assert.equal(told, figures.sent - infos, 'what is missing is what was told')
-  assert.equal(loss.length, 1)
-  assert.deepEqual(Object.keys(loss[0].by_level), ['info'])
-  assert.ok(figures.rssBytes < 64 * 1024 * 1024, `RSS grew by ${figures.rssBytes} bytes`)
-  assert.ok(figures.p99Ms < 50, `event loop delay p99 ${figures.p99Ms} ms`)
+test('55: with sync every line survives SIGKILL in the same turn', async () => {
+  const options = JSON.stringify({ log: { sync: true } })
+  const env = { COUNT: '100', END: 'sigkill-silent', FIXTURE_OPTIONS: options }
+  assert.deepEqual(numbers((await run('burst', env)).lines), upTo(100))
 })
 
-for (const mode of ['cluster', 'threads']) {
-  test(`57: lines of up to 4 KB from four writers (${mode}) on one pipe are never torn`, async () => {
-    const child = start('writers', { MODE: mode, SIZE: '3500', COUNT: '150' })
-    let got = ''
-    for await (const chunk of child.stdout) {
-      got += chunk
-      await sleep(1)
-    }
-    assert.equal(numbers(parse(got)).length, 600)
+for (const kind of ['fifo', 'pipe']) {
+  test(`56: a stalled reader (${kind}) blocks nothing, memory is bounded, the loss is told`, async (t) => {
+    const child = start('stalled', { SECONDS: '8' }, kind)
+    const rows = []
+    while (!rows.join('').includes('p99Ms'))
+      rows.push(String((await once(child.stderr, 'data'))[0]))
+    const figures = JSON.parse(rows.join('').trim().split('\n').at(-1))
+    t.diagnostic(JSON.stringify(figures))
+    const reading = text(child.stdout)
+    child.stdin.end('go\n')
+    if (kind === 'fifo') child.stdio[3].end('go\n')
+    const lines = parse(await reading)
+    const loss = lines.filter((line) => line.event === 'log_lines_dropped')
+    const told = loss.reduce((sum, line) => sum + line.count, 0)
+    const errors = lines.filter((line) => line.event === 'important')
+    assert.equal(errors.length, figures.errors, 'the least severe were dropped first')
+    const infos = lines.filter((line) => line.event === 'stalled').length
+    assert.ok(figures.dropped > 0, 'the buffer was too small for everything')
+    assert.equal(told, figures.sent - infos, 'what is missing is what was told')
+    assert.equal(loss.length, 1)
+    assert.deepEqual(Object.keys(loss[0].by_level), ['info'])
+    assert.ok(figures.rssBytes < 64 * 1024 * 1024, `RSS grew by ${figures.rssBytes} bytes`)
+    assert.ok(figures.p99Ms < 50, `event loop delay p99 ${figures.p99Ms} ms`)
   })
+}
+
+for (const mode of ['cluster', 'threads']) {
+  for (const kind of ['fifo', 'pipe']) {
+    test(`57: lines up to 4 KB from four writers (${mode}, ${kind}) are never torn`, async () => {
+      const child = start('writers', { MODE: mode, SIZE: '3500', COUNT: '150' }, kind)
+      if (kind === 'fifo') child.stdio[3].end('go\n')
+      let got = ''
+      for await (const chunk of child.stdout) {
+        got += chunk
+        await sleep(1)
+      }
+      assert.equal(numbers(parse(got)).length, 600)
+    })
+  }
 }
 
 test('57: lines beyond 64 KB from four processes on one file are never torn', async (t) => {
