@@ -1,0 +1,116 @@
+/** What every real service of the suites has in common: a child process on a loopback port. */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { accessSync, constants, mkdtempSync, rmSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { delimiter, join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+
+/** The path of a program from PATH or `folders`; throws one line that names the Debian package. */
+export function findProgram(names, folders, debianPackage) {
+  for (const folder of [...folders, ...(process.env.PATH ?? '').split(delimiter)]) {
+    for (const name of names) {
+      try {
+        const path = join(folder, name)
+        accessSync(path, constants.X_OK)
+        return path
+      } catch {
+        // not here
+      }
+    }
+  }
+  throw new Error(
+    `${names[0]} was not found; install it with: apt-get install ${debianPackage}`,
+  )
+}
+
+export async function freePort() {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address()
+  server.close()
+  await once(server, 'close')
+  return port
+}
+
+/** A new folder below the system's own; removed when the process ends. */
+export function temporaryFolder(name) {
+  const folder = mkdtempSync(join(tmpdir(), `telltale-${name}-`))
+  process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
+  return folder
+}
+
+/**
+ * Runs a program as a service. `ready()` resolves true once it answers; it is asked until then.
+ * `stop` ends it in an orderly way, `kill` at once, `start` brings it back on the same port,
+ * `freeze` and `thaw` suspend it and its children.
+ */
+export async function runService({ program, args, options = {}, port, url, ready, stopSignal }) {
+  let child
+  let output = ''
+
+  const service = {
+    url,
+    port,
+    get pid() {
+      return child?.pid
+    },
+    async start(moreArgs = []) {
+      output = ''
+      // Detached: a group of its own, so that children of the server are frozen with it.
+      child = spawn(program, [...args, ...moreArgs], {
+        ...options,
+        detached: true,
+        stdio: ['ignore', 'pipe', 'pipe'],
+      })
+      const collect = (chunk) => {
+        output = (output + chunk).slice(-4000)
+      }
+      child.stdout.on('data', collect)
+      child.stderr.on('data', collect)
+      for (const pipe of [child.stdout, child.stderr]) pipe.unref()
+      child.unref()
+      const until = performance.now() + 30_000
+      while (!(await ready())) {
+        if (child.exitCode !== null || child.signalCode !== null || performance.now() > until) {
+          throw new Error(`${program} did not start:\n${output}`)
+        }
+        await sleep(20)
+      }
+    },
+    async stop() {
+      await end(stopSignal)
+    },
+    async kill() {
+      await end('SIGKILL')
+    },
+    freeze() {
+      process.kill(-child.pid, 'SIGSTOP')
+    },
+    thaw() {
+      process.kill(-child.pid, 'SIGCONT')
+    },
+  }
+
+  async function end(signal) {
+    const ending = child
+    if (ending === undefined || ending.exitCode !== null || ending.signalCode !== null) return
+    ending.ref()
+    const exited = once(ending, 'exit')
+    process.kill(-ending.pid, 'SIGCONT')
+    if (signal === 'SIGKILL') process.kill(-ending.pid, signal)
+    else ending.kill(signal)
+    await exited
+  }
+
+  process.on('exit', () => {
+    try {
+      process.kill(-child.pid, 'SIGKILL')
+    } catch {
+      // it has ended
+    }
+  })
+  await service.start()
+  return service
+}
