@@ -195,6 +195,9 @@ export const storage: AsyncLocalStorage<Context> = processWide(
   () => new AsyncLocalStorage<Context>(),
 )
 
+/** Signal listeners of the kit's own: whoever asks whether the application listens does not count them. */
+export const ownListeners: WeakSet<object> = processWide('listeners', () => new WeakSet())
+
 /** The context of the code that runs now; undefined outside any unit of work. Never throws. */
 export function currentContext(): Context | undefined {
   return storage.getStore()

@@ -25,7 +25,8 @@ export function observe<Request extends IncomingMessage, Response extends Server
       noteRequestError(response, error)
       const status = Number((error as { status?: unknown } | null | undefined)?.status)
       if (response.headersSent) response.destroy()
-      else if (status >= 400 && status < 600) sendProblem(response, status, STATUS_CODES[status] ?? 'Error')
+      else if (status >= 400 && status < 600)
+        sendProblem(response, status, STATUS_CODES[status] ?? 'Error')
       else sendProblem(response, 500, 'Internal Server Error')
     }
     try {

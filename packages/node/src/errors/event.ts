@@ -5,6 +5,7 @@
 import { arch, cpus, hostname, release as osRelease, platform, totalmem } from 'node:os'
 import type { Breadcrumb, Fields, Scope, Unit, User } from '../context.js'
 import type { Settings } from '../options.js'
+import { VERSION } from '../version.js'
 import type { ChainLink } from './exception.js'
 import { severity } from './scope.js'
 import { type Budget, EVENT_CHARS, type Redactor, type Scrub } from './scrub.js'
@@ -14,8 +15,6 @@ import type { ErrorEvent, ExceptionValue } from './tracker.js'
 
 /** Name of the kit in events. */
 export const SDK_NAME = 'telltale.node'
-/** Version of the kit in events; the package's own. */
-export const SDK_VERSION = '0.1.0'
 
 /** How an error came to be known. https://develop.sentry.dev/sdk/data-model/event-payloads/exception/#exception-mechanism */
 export type Mechanism = {
@@ -248,7 +247,7 @@ export function createEventWriter(
       level: note.level,
       server_name: serverName,
       environment: settings.environment,
-      sdk: { name: SDK_NAME, version: SDK_VERSION },
+      sdk: { name: SDK_NAME, version: VERSION },
     }
     if (settings.release !== undefined) event.release = settings.release
     if (note.message !== '') event.message = scrub.text(note.message, budget)

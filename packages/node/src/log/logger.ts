@@ -4,7 +4,7 @@
  */
 import { isatty } from 'node:tty'
 import { types } from 'node:util'
-import { type Fields, pushBreadcrumb, storage, type Unit } from '../context.js'
+import { type Fields, ownListeners, pushBreadcrumb, storage, type Unit } from '../context.js'
 import { reportFault, show } from '../faults.js'
 import type { LevelName, Settings } from '../options.js'
 import { createRedactor, type Redactor } from '../redact.js'
@@ -580,6 +580,7 @@ function apply(next: typeof DEFAULTS, redactor: Redactor, nextHooks: LogHooks): 
 function configure(next: Settings, redactor: Redactor, nextHooks: LogHooks): void {
   apply(next, redactor, nextHooks)
   if (!isHooked) hookExit()
+  ownListeners.add(onTerminate)
   process.prependListener('SIGTERM', onTerminate)
   const undo = next.log.captureConsole
     ? captureConsole(root as Logger, () => lines.encoder)

@@ -45,6 +45,8 @@ export type Entrance = {
   readonly inFlight: InFlight
   /** The HTTP servers of this process that listen or have connections. */
   servers(): Iterable<NetServer>
+  /** Subscribes; until then nothing is seen and nothing costs. */
+  open(): void
   /** From now on answers carry `Connection: close`. */
   drain(): void
   /** Ends every unit in flight with a request_interrupted; they write no request_finished. */
@@ -86,7 +88,7 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
   const makeUnit = createUnitMaker(settings, hooks.decide)
   let isDraining = false
 
-  function open(request: IncomingMessage, path: string): Context {
+  function begin(request: IncomingMessage, path: string): Context {
     const unit = makeUnit(request, path)
     inFlight.add(unit)
     hooks.started(unit)
@@ -110,7 +112,7 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
       }
       const path = pathOf(request.url ?? '/')
       if (hooks.isOwn(path)) return
-      const context = open(request, path)
+      const context = begin(request, path)
       watch(request, response, context)
       // A pipelined response has no socket yet, so Node tells only its request when the client leaves.
       if (socket._httpMessage) request.on('close', () => onPipelinedClose(request, response))
@@ -178,7 +180,7 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
 
   function onUpgrade(request: IncomingMessage, socket: Socket): Context | undefined {
     try {
-      const context = open(request, pathOf(request.url ?? '/'))
+      const context = begin(request, pathOf(request.url ?? '/'))
       superviseUpgrade(socket, context, (statusCode, reason, isOpen) => {
         finish(context, statusCode, reason, request, isOpen)
       })
@@ -245,7 +247,7 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
       const path = pathOf(request.url ?? '/')
       if (hooks.isOwn(path) && hooks.handle(request, response, path)) return null
       if (request.httpVersionMajor < 2) return undefined
-      const context = open(request, path)
+      const context = begin(request, path)
       watch(request, response, context)
       return context
     } catch (error) {
@@ -265,14 +267,19 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
   const onListen = (message: unknown): void =>
     guarded(() => onServer((message as { server?: NetServer }).server))
 
-  subscribe('http.server.request.start', onRequestStart)
-  subscribe('net.server.socket', onSocket)
-  subscribe('tracing:net.server.listen:asyncStart', onListen)
-  subscribe('tracing:net.server.listen:asyncEnd', onListen)
+  const channels: readonly (readonly [string, (message: unknown) => void])[] = [
+    ['http.server.request.start', onRequestStart],
+    ['net.server.socket', onSocket],
+    ['tracing:net.server.listen:asyncStart', onListen],
+    ['tracing:net.server.listen:asyncEnd', onListen],
+  ]
 
   return {
     inFlight,
     servers: () => servers,
+    open() {
+      for (const [name, listener] of channels) subscribe(name, listener)
+    },
     drain() {
       isDraining = true
     },
@@ -291,10 +298,7 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
       if (!readers.includes(reader)) readers.push(reader)
     },
     close() {
-      unsubscribe('http.server.request.start', onRequestStart)
-      unsubscribe('net.server.socket', onSocket)
-      unsubscribe('tracing:net.server.listen:asyncStart', onListen)
-      unsubscribe('tracing:net.server.listen:asyncEnd', onListen)
+      for (const [name, listener] of channels) unsubscribe(name, listener)
       for (const server of servers) {
         if (server[kEmit] !== undefined) server.emit = server[kEmit]
         server[kEmit] = undefined

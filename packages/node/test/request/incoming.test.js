@@ -46,7 +46,14 @@ test('14: pathOf never throws and never returns a query', () => {
 })
 
 test('24: names that objects inherit are not acceptable ids', () => {
-  for (const id of ['__proto__', 'constructor', 'hasOwnProperty', 'toString', 'x'.repeat(65), '1234567']) {
+  for (const id of [
+    '__proto__',
+    'constructor',
+    'hasOwnProperty',
+    'toString',
+    'x'.repeat(65),
+    '1234567',
+  ]) {
     assert.equal(isAcceptableId(id), false, id)
   }
   assert.equal(isAcceptableId('abc.DEF_1-2'), true)
@@ -54,7 +61,13 @@ test('24: names that objects inherit are not acceptable ids', () => {
 
 test('25: trust never makes a new id and keeps the original once, at most 64 characters', () => {
   const make = createUnitMaker({ ...settings, trustRequestId: 'never' }, () => false)
-  const unit = make(incoming({ 'X-Request-ID': 'a'.repeat(100), traceparent: `00-${'1'.repeat(32)}-${'2'.repeat(16)}-01` }), '/x')
+  const unit = make(
+    incoming({
+      'X-Request-ID': 'a'.repeat(100),
+      traceparent: `00-${'1'.repeat(32)}-${'2'.repeat(16)}-01`,
+    }),
+    '/x',
+  )
   assert.notEqual(unit.requestId, 'a'.repeat(100))
   assert.equal(unit.rejectedId.length, 64)
   assert.notEqual(unit.traceId, '1'.repeat(32))
@@ -63,16 +76,31 @@ test('25: trust never makes a new id and keeps the original once, at most 64 cha
 })
 
 test('25: a trust function decides per request, and a throwing one means no', () => {
-  const make = createUnitMaker({ ...settings, trustRequestId: (request) => request.local === true }, () => false)
-  assert.equal(make(incoming({ 'x-request-id': 'from-proxy-1' }, { local: true }), '/x').requestId, 'from-proxy-1')
-  assert.notEqual(make(incoming({ 'x-request-id': 'from-proxy-1' }), '/x').requestId, 'from-proxy-1')
-  const throwing = createUnitMaker({
-    ...settings,
-    trustRequestId() {
-      throw new Error('no')
+  const make = createUnitMaker(
+    { ...settings, trustRequestId: (request) => request.local === true },
+    () => false,
+  )
+  assert.equal(
+    make(incoming({ 'x-request-id': 'from-proxy-1' }, { local: true }), '/x').requestId,
+    'from-proxy-1',
+  )
+  assert.notEqual(
+    make(incoming({ 'x-request-id': 'from-proxy-1' }), '/x').requestId,
+    'from-proxy-1',
+  )
+  const throwing = createUnitMaker(
+    {
+      ...settings,
+      trustRequestId() {
+        throw new Error('no')
+      },
     },
-  }, () => false)
-  assert.notEqual(throwing(incoming({ 'x-request-id': 'from-proxy-1' }), '/x').requestId, 'from-proxy-1')
+    () => false,
+  )
+  assert.notEqual(
+    throwing(incoming({ 'x-request-id': 'from-proxy-1' }), '/x').requestId,
+    'from-proxy-1',
+  )
 })
 
 test('an incoming decision to sample is handed on, and probes are never sampled', () => {
@@ -98,16 +126,37 @@ test('baggage is kept with a trusted trace only, and only when it is of lawful s
 
 test('headers of a unit are read by lower-case name, repeated ones joined', () => {
   const make = createUnitMaker(settings, () => false)
-  const unit = make({ method: 'GET', url: '/', rawHeaders: ['A', '1', 'a', '2', '__proto__', 'x'] }, '/')
+  const unit = make(
+    { method: 'GET', url: '/', rawHeaders: ['A', '1', 'a', '2', '__proto__', 'x'] },
+    '/',
+  )
   assert.equal(unit.headers.a, '1, 2')
   assert.equal(unit.headers.__proto__, 'x')
 })
 
 test('probe paths are recognised without catching their neighbours', () => {
-  for (const path of ['/health', '/healthz', '/health/live', '/readyz', '/ready/', '/livez', '/liveness', '/metrics', '/health-check']) {
+  for (const path of [
+    '/health',
+    '/healthz',
+    '/health/live',
+    '/readyz',
+    '/ready/',
+    '/livez',
+    '/liveness',
+    '/metrics',
+    '/health-check',
+  ]) {
     assert.equal(isProbePath(path), true, path)
   }
-  for (const path of ['/healthcare', '/metrics/daily', '/live/stream', '/readme', '/', '/h', '/users/health']) {
+  for (const path of [
+    '/healthcare',
+    '/metrics/daily',
+    '/live/stream',
+    '/readme',
+    '/',
+    '/h',
+    '/users/health',
+  ]) {
     assert.equal(isProbePath(path), false, path)
   }
   assert.equal(hasPrefix('/internal/x', ['/internal/']), true)

@@ -10,14 +10,23 @@ import {
   parseTraceparent,
 } from '../../dist/esm/trace/traceparent.js'
 
-const hex = (digits) => fc.string({ unit: fc.constantFrom(...'0123456789abcdef'), minLength: digits, maxLength: digits })
+const hex = (digits) =>
+  fc.string({ unit: fc.constantFrom(...'0123456789abcdef'), minLength: digits, maxLength: digits })
 const id = (digits) => hex(digits).filter((text) => !/^0+$/.test(text))
 
 test('26: what is formatted is parsed again', () => {
   fc.assert(
     fc.property(id(32), id(16), fc.boolean(), (traceId, spanId, sampled) => {
-      assert.deepEqual(parseTraceparent(formatTraceparent(traceId, spanId, sampled)), { traceId, spanId, sampled })
-      assert.deepEqual(parseSentryTrace(formatSentryTrace(traceId, spanId, sampled)), { traceId, spanId, sampled })
+      assert.deepEqual(parseTraceparent(formatTraceparent(traceId, spanId, sampled)), {
+        traceId,
+        spanId,
+        sampled,
+      })
+      assert.deepEqual(parseSentryTrace(formatSentryTrace(traceId, spanId, sampled)), {
+        traceId,
+        spanId,
+        sampled,
+      })
     }),
   )
 })

@@ -87,6 +87,34 @@ export function findSentryClient(): ErrorTracker | undefined {
   }
 }
 
+/**
+ * The tracker of an application that may have a Sentry client of its own, now or later: that client
+ * when it is active, else `own`. Traces are left to that client too.
+ */
+export function preferSentryClient(own: ErrorTracker | undefined): ErrorTracker {
+  let found = findSentryClient()
+  function chosen(): ErrorTracker | undefined {
+    if (!hasSentryClient()) return own
+    found ??= findSentryClient()
+    return found
+  }
+  const both = (act: (tracker: ErrorTracker) => Promise<boolean>): Promise<boolean> =>
+    Promise.all([own, found].map((tracker) => tracker && act(tracker))).then(
+      (results) => !results.includes(false),
+    )
+  return {
+    name: own === undefined ? 'sentry-sdk' : own.name,
+    capture: (event, hint) => chosen()?.capture(event, hint),
+    transaction: (json) => chosen()?.transaction?.(json),
+    span: (json) => chosen()?.span?.(json),
+    checkIn: (json) => chosen()?.checkIn?.(json),
+    flush: (timeoutMs) => both((tracker) => tracker.flush(timeoutMs)),
+    close: (timeoutMs) => both((tracker) => tracker.close(timeoutMs)),
+    spoolSync: () => own?.spoolSync?.(),
+    losses: () => ({ ...own?.losses?.(), ...found?.losses?.() }),
+  }
+}
+
 function hand({ client, scope }: Found, event: ErrorEvent, original: unknown): void {
   const hint = { event_id: event.event_id, originalException: original }
   const own = scope?.clone?.()
