@@ -271,6 +271,14 @@ test('withScope: its changes end with it, also when async and outside any unit',
   assert.equal(outside.level, 'error')
 })
 
+test('setUser outside any unit of work does nothing', async (t) => {
+  const { errors, events } = setUp(t)
+  errors.setUser({ id: 'everyone' })
+  errors.captureException(new Error('x'))
+  await errors.flush()
+  assert.equal(events[0].user, undefined)
+})
+
 test('captureMessage, captureEvent and hints keep the shapes of Sentry', async (t) => {
   const { errors, events } = setUp(t)
   errors.captureMessage('hello', 'warning')
