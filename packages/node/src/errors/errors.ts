@@ -204,7 +204,8 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
     hint: { readonly originalException: unknown },
   ): ErrorEvent | undefined {
     try {
-      const answer: unknown = beforeSend?.(event, hint)
+      // A copy: frames are shared with the cache, and the application may edit what it is given.
+      const answer: unknown = beforeSend?.(structuredClone(event), hint)
       if (answer === null || answer === undefined) return undefined
       if (typeof (answer as { then?: unknown }).then === 'function') {
         Promise.resolve(answer).catch(() => undefined)

@@ -2,7 +2,14 @@
  * Writes an event from what was noted when an error was captured: everything scrubbed, the whole
  * below 1 MiB. https://develop.sentry.dev/sdk/data-model/event-payloads/
  */
-import { arch, cpus, hostname, release as osRelease, platform, totalmem } from 'node:os'
+import {
+  arch,
+  availableParallelism,
+  hostname,
+  release as osRelease,
+  platform,
+  totalmem,
+} from 'node:os'
 import type { Breadcrumb, Fields, Scope, Unit, User } from '../context.js'
 import type { Settings } from '../options.js'
 import { VERSION } from '../version.js'
@@ -88,7 +95,7 @@ export function createEventWriter(
   const fixedContexts = {
     runtime: { name: 'node', version: process.version },
     os: { name: platform(), version: osRelease() },
-    device: { arch: arch(), processor_count: cpus().length, memory_size: totalmem() },
+    device: { arch: arch(), processor_count: availableParallelism(), memory_size: totalmem() },
   }
   const startedAt = new Date(Date.now() - process.uptime() * 1000).toISOString()
 

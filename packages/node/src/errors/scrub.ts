@@ -35,6 +35,7 @@ export type Scrub = {
 
 /** Reads a property of a hostile object; undefined when that throws. */
 export function read(object: unknown, key: string): unknown {
+  if (object === undefined || object === null) return undefined
   try {
     return (object as Record<string, unknown>)[key]
   } catch {

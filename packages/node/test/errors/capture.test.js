@@ -223,6 +223,35 @@ test('K2: secrets reach no event through cause, extra, breadcrumbs, query or hea
   assert.equal(event.request.headers['x-other'], undefined)
 })
 
+test('K2: with sendDefaultPii or allowHeaders credentials still stay out', async (t) => {
+  const secret = ['hunt', 'er2'].join('')
+  for (const options of [
+    { sendDefaultPii: true },
+    { allowHeaders: ['Authorization', 'cookie', 'x-api-key', 'x-mine'] },
+  ]) {
+    const { errors, events } = setUp(t, options)
+    const unit = createUnit()
+    unit.headers = {
+      authorization: secret,
+      'proxy-authorization': secret,
+      cookie: `sid=${secret}; theme=${secret}`,
+      'x-api-key': secret,
+      'x-mine': 'yes',
+      'x-forwarded-for': '192.0.2.1, 10.0.0.1',
+    }
+    runInUnit(unit, () => errors.captureException(new Error('x')))
+    await errors.flush()
+    const [event] = events
+    assert.ok(!JSON.stringify(event).includes(secret))
+    assert.equal(event.request.headers['x-mine'], 'yes')
+    assert.equal(event.transaction, 'GET unmatched')
+    if (options.sendDefaultPii) {
+      assert.equal(event.user.ip_address, '192.0.2.1')
+      assert.equal(event.request.headers.cookie, 'sid=[REDACTED]; theme=[REDACTED]')
+    } else assert.equal(event.user, undefined)
+  }
+})
+
 test('withScope: its changes end with it, also when async and outside any unit', async (t) => {
   const { errors, events } = setUp(t)
   errors.setTag('region', 'eu')
@@ -240,6 +269,14 @@ test('withScope: its changes end with it, also when async and outside any unit',
   assert.equal(outside.tags.inner, undefined)
   assert.equal(outside.user, undefined)
   assert.equal(outside.level, 'error')
+})
+
+test('setUser outside any unit of work does nothing', async (t) => {
+  const { errors, events } = setUp(t)
+  errors.setUser({ id: 'everyone' })
+  errors.captureException(new Error('x'))
+  await errors.flush()
+  assert.equal(events[0].user, undefined)
 })
 
 test('captureMessage, captureEvent and hints keep the shapes of Sentry', async (t) => {

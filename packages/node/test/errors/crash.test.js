@@ -16,7 +16,11 @@ const events = []
 const tracker = {
   name: 'file',
   capture: (event) => events.push(event),
-  flush: () => new Promise((resolve) => setTimeout(resolve, 30, true)),
+  flush: async () => {
+    await new Promise((resolve) => setTimeout(resolve, 30))
+    console.log('flushed', events.length)
+    return true
+  },
   close: async () => true,
   spoolSync: () => fs.writeFileSync(process.env.OUT, JSON.stringify(events)),
 }
@@ -77,7 +81,7 @@ for (const kind of ['cjs', 'mjs']) {
         [type, false],
       )
       assert.equal(kit.code, 1)
-      assert.match(kit.stdout, /^crash \w+\nexit 1\n$/)
+      assert.match(kit.stdout, /^crash \w+\nflushed 1\nexit 1\n$/)
       assert.equal(kit.stderr, plain.stderr)
     })
 
