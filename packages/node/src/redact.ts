@@ -56,7 +56,10 @@ const HEADER_LINE = /^(?:proxy-)?authorization$|^(?:set-)?cookie$|^x-(?:api-key|
 const USERINFO = /([a-z][a-z0-9+.-]{0,20}:\/\/)[^\s/?#"'<>]*@/gi
 const CREDENTIALS = /\b(bearer|basic)(\s+)([A-Za-z0-9._~+/=-]{4,})/gi
 const DOTTED = /[A-Za-z0-9_.-]+/g
-const DIGITS = /\d[\d -]{11,}\d/g
+/** Runs of digit groups that stand alone; a UUID is taken whole, so that its digits are no card. */
+const DIGITS =
+  /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|(?<![0-9a-z])\d[\d -]{11,}\d(?![0-9a-z])/gi
+const UUID_LETTER_OR_SHAPE = /[a-f]|^.{8}-.{4}-.{4}-.{4}-.{12}$/i
 const PROSE =
   /^(?:auth|authentication|authorization|credentials?|errors?|formats?|headers?|required|realm|scheme|tokens?|usage|plan|types?)$/i
 
@@ -246,6 +249,7 @@ function maskCredentials(whole: string, scheme: string, space: string, secret: s
 
 /** Masks each run of digit groups that is a card number: 13 to 19 digits, 2–6 first, Luhn holds. */
 function maskCards(region: string): string {
+  if (UUID_LETTER_OR_SHAPE.test(region)) return region
   const groups = region.split(/[ -]+/)
   if (groups.length > 4096) return region
   let out = ''

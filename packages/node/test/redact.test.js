@@ -199,3 +199,17 @@ test('redact: hostile texts take time linear in their length', () => {
     assert.ok(tookMs < 2000, `${tookMs} ms for ${text.slice(0, 10)}`)
   }
 })
+
+test('the digits of an id are no card number', () => {
+  for (const id of [
+    '74f05a11-7a54-4f3e-9df0-60c2c28922bf',
+    '40361234-1234-4123-8123-123456789012',
+    'c5ca36928350722500cef13e8f818a2d',
+    '4b36928350722500',
+  ]) {
+    assert.equal(redactor.text(id), id)
+    assert.equal(redactor.text(`id ${id}.`), `id ${id}.`)
+  }
+  assert.equal(redactor.text('order-4111 1111 1111 1111').includes('4111'), false)
+  assert.equal(redactor.text('card=4111111111111111,').includes('4111'), false)
+})

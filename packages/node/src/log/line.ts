@@ -112,6 +112,13 @@ function createTextCache(encoder: LineEncoder): (text: string) => string {
   }
 }
 
+const SOUND_ID = /^[\w.:-]{1,128}$/
+
+/** Milliseconds to three decimals. */
+function rounded(ms: number): number {
+  return Math.round(ms * 1000) / 1000
+}
+
 /** Prepares everything about a line that does not change from call to call. */
 export function createLines(settings: LineSettings, redactor: Redactor): Lines {
   const preset = PRESET_NAMES[settings.preset]
@@ -177,12 +184,17 @@ export function createLines(settings: LineSettings, redactor: Redactor): Lines {
     return open + (isEpoch ? ms : clock(ms)) + heads[(level / 10) | 0] + event + service
   }
 
+  /** Ids are not secrets: their digits must not be taken for a card number. */
+  function idText(id: string): string {
+    return SOUND_ID.test(id) ? `"${id}"` : encoder.text(id, 512)
+  }
+
   function ids(context: Context): string {
     if (context.idsJson !== '') return context.idsJson
     const unit = context.unit
-    let json = requestId + encoder.text(unit.requestId, 512)
-    if (unit.traceId !== '') json += traceId + encoder.text(unit.traceId, 512)
-    if (context.spanId !== '') json += spanId + encoder.text(context.spanId, 512)
+    let json = requestId + idText(unit.requestId)
+    if (unit.traceId !== '') json += traceId + idText(unit.traceId)
+    if (context.spanId !== '') json += spanId + idText(context.spanId)
     context.idsJson = json
     return json
   }
@@ -320,9 +332,9 @@ export function createLines(settings: LineSettings, redactor: Redactor): Lines {
     if (record.aborted) text += ABORTED
     if (record.reason !== '') text += REASON + cached(record.reason)
     if (unit.rejectedId !== '') text += REJECTED + encoder.text(unit.rejectedId, 512)
-    if (unit.dbCount > 0) text += DB_COUNT + unit.dbCount + DB_MS + finite(unit.dbMs)
+    if (unit.dbCount > 0) text += DB_COUNT + unit.dbCount + DB_MS + finite(rounded(unit.dbMs))
     if (unit.httpOutCount > 0)
-      text += OUT_COUNT + unit.httpOutCount + OUT_MS + finite(unit.httpOutMs)
+      text += OUT_COUNT + unit.httpOutCount + OUT_MS + finite(rounded(unit.httpOutMs))
     if (weight !== 1) text += WEIGHT + finite(weight)
     const fields = unit.fields
     if (fields === undefined && !unit.hasError) {

@@ -122,7 +122,7 @@ export function createTransactionWriter(
         `,"contexts":{"trace":{"trace_id":"${unit.traceId}","span_id":"${unit.spanId}"` +
         (unit.parentSpanId === '' ? '' : `,"parent_span_id":"${unit.parentSpanId}"`) +
         `,"op":${encode(outcome.op)},"status":"${spanStatus(outcome)}","origin":"auto.telltale"${http}}}` +
-        `,"tags":{"request_id":${encode(unit.requestId)},"service":${service}}` +
+        `,"tags":{"request_id":${JSON.stringify(unit.requestId)},"service":${service}}` +
         (user === undefined ? '' : `,"user":${encode(user)}`) +
         `,"spans":[${spans}]}`
       )

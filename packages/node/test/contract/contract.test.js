@@ -582,7 +582,7 @@ for (const app of APPS) {
 
     it('43: a failing outgoing call is the application’s own error, on one line', async () => {
       const { line, status } = await get(
-        `/out/fetch?url=${encodeURIComponent('http://127.0.0.1:1/')}`,
+        `/out/fetch?url=${encodeURIComponent(`http://127.0.0.1:${await closedPort()}/`)}`,
       )
       assert.equal(status, 500)
       assert.equal(line.error.message, 'fetch failed')
