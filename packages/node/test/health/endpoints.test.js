@@ -73,7 +73,12 @@ describe('health endpoints', () => {
     for (const path of paths.map((tail) => BASE + tail)) {
       assert.equal((await app.get(path)).body, 'the application', path)
     }
-    for (const path of ['/API/V1/health/live/', '//api/v1/health/live/', '/', '/x?/api/v1/health/live']) {
+    for (const path of [
+      '/API/V1/health/live/',
+      '//api/v1/health/live/',
+      '/',
+      '/x?/api/v1/health/live',
+    ]) {
       assert.equal((await app.get(path)).body, 'the application', path)
     }
   })
@@ -103,7 +108,12 @@ describe('health endpoints', () => {
   })
 
   test('H9: a wrong token gets the public body, not 401, also from loopback', async () => {
-    for (const authorization of ['Bearer wrong', 'Bearer ', 'Basic dGhlOnRva2Vu', 'the-right-token']) {
+    for (const authorization of [
+      'Bearer wrong',
+      'Bearer ',
+      'Basic dGhlOnRva2Vu',
+      'the-right-token',
+    ]) {
       const { status, json } = await app.ready({ peer: 'loopback', headers: { authorization } })
       assert.equal(status, 200)
       assert.deepEqual(json.checks.database, { status: 'ok' }, authorization)

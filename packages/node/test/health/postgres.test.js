@@ -72,7 +72,8 @@ describe('health: PostgreSQL', () => {
     const pool = newPool()
     const app = await serve({ checks: { database: postgres(pool) } })
     await app.until(200)
-    const sockets = () => process.getActiveResourcesInfo().filter((name) => name === 'TCPSocketWrap').length
+    const sockets = () =>
+      process.getActiveResourcesInfo().filter((name) => name === 'TCPSocketWrap').length
     const counts = []
     for (let round = 0; round < 8; round++) {
       await admin.end().catch(() => {})
@@ -88,7 +89,9 @@ describe('health: PostgreSQL', () => {
       counts.push(sockets())
     }
     assert.equal(counts.at(-1), counts[0], `sockets: ${counts}`)
-    const changes = app.lines.map(({ level, event, from, to }) => [level, event, from, to].join(' '))
+    const changes = app.lines.map(({ level, event, from, to }) =>
+      [level, event, from, to].join(' '),
+    )
     assert.deepEqual(
       changes,
       Array(8).fill(['error readiness_changed ok fail', 'info readiness_changed fail ok']).flat(),
@@ -191,7 +194,7 @@ describe('health: PostgreSQL', () => {
   test('F9: too many connections is refused_capacity, and the application’s queries go on', async () => {
     const pool = newPool()
     await pool.query('SELECT 1')
-    await admin.query('CREATE ROLE few LOGIN PASSWORD \'few\' CONNECTION LIMIT 1')
+    await admin.query("CREATE ROLE few LOGIN PASSWORD 'few' CONNECTION LIMIT 1")
     const few = newPool({ user: 'few', password: 'few' })
     const client = await few.connect()
     const app = await serve({ checks: { database: postgres(few) } })
@@ -231,7 +234,10 @@ describe('health: PostgreSQL', () => {
 
   test('a full pool that moves all the time is neither busy nor stuck', async () => {
     const pool = newPool({ max: 2 })
-    const app = await serve({ intervalMs: 100, checks: { database: postgres(pool, { stuckAfterMs: 500 }) } })
+    const app = await serve({
+      intervalMs: 100,
+      checks: { database: postgres(pool, { stuckAfterMs: 500 }) },
+    })
     await app.until(200)
     let isRunning = true
     const load = Array.from({ length: 6 }, async () => {
@@ -299,7 +305,10 @@ describe('health: PostgreSQL', () => {
     assert.equal(status, 200, JSON.stringify(json))
     assert.equal(await ownConnections(), 3)
     await app.close()
-    assert.throws(() => postgres(`mysql://u:${SECRET}@h/d`), (error) => !error.message.includes(SECRET))
+    assert.throws(
+      () => postgres(`mysql://u:${SECRET}@h/d`),
+      (error) => !error.message.includes(SECRET),
+    )
   })
 
   test('F25 F26: 1,000 probes at once ask the database at most twice, also while it hangs', async () => {

@@ -17,7 +17,13 @@ export async function startMariadb() {
   const asRoot = process.getuid?.() === 0 ? ['--user=root'] : []
   execFileSync(
     install,
-    ['--no-defaults', `--datadir=${data}`, '--skip-test-db', '--auth-root-authentication-method=normal', ...asRoot],
+    [
+      '--no-defaults',
+      `--datadir=${data}`,
+      '--skip-test-db',
+      '--auth-root-authentication-method=normal',
+      ...asRoot,
+    ],
     { stdio: 'pipe' },
   )
   writeFileSync(

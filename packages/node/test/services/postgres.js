@@ -72,7 +72,9 @@ function versions() {
 /** PostgreSQL refuses to run as root: then as `postgres`, or as `nobody`. */
 function unprivileged() {
   if (process.getuid?.() !== 0) return {}
-  const accounts = readFileSync('/etc/passwd', 'utf8').split('\n').map((line) => line.split(':'))
+  const accounts = readFileSync('/etc/passwd', 'utf8')
+    .split('\n')
+    .map((line) => line.split(':'))
   for (const name of ['postgres', 'nobody']) {
     const account = accounts.find(([user]) => user === name)
     if (account !== undefined) return { uid: Number(account[2]), gid: Number(account[3]) }

@@ -20,9 +20,7 @@ export function findProgram(names, folders, debianPackage) {
       }
     }
   }
-  throw new Error(
-    `${names[0]} was not found; install it with: apt-get install ${debianPackage}`,
-  )
+  throw new Error(`${names[0]} was not found; install it with: apt-get install ${debianPackage}`)
 }
 
 export async function freePort() {
