@@ -49,6 +49,8 @@ describe('health: MariaDB', () => {
     assert.ok((await app.until(200)) < 3000)
     await server.stop()
     await app.until(503)
+    // Results younger than a second are not asked for again.
+    await sleep(1100)
     const stopped = (await app.ready()).json.checks
     assert.equal(stopped.database.reason, 'refused')
     assert.equal(stopped.url.reason, 'refused')

@@ -74,7 +74,7 @@ export async function runService({ program, args, options = {}, port, url, ready
     },
     async start(moreArgs = []) {
       output = ''
-      // Detached: a group of its own, so that children of the server are frozen with it.
+      // A group of its own: Ctrl-C in a terminal ends the suite, which then ends the service.
       child = spawn(program, [...args, ...moreArgs], {
         ...options,
         detached: true,
