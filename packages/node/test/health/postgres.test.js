@@ -70,7 +70,7 @@ describe('health: PostgreSQL', () => {
 
   test('F1 F2 F3: stopped is refused within 3 s, started again 200 within 3 s, eight times', async () => {
     const pool = newPool()
-    const app = await serve({ checks: { database: postgres(pool) } })
+    const app = await serve({ intervalMs: 300, checks: { database: postgres(pool) } })
     await app.until(200)
     const sockets = () =>
       process.getActiveResourcesInfo().filter((name) => name === 'TCPSocketWrap').length
