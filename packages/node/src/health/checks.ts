@@ -376,14 +376,16 @@ function redisEndpoint(client: RedisClient): RedisEndpoint | undefined {
   const { options } = client
   if (options === undefined || options.sentinels || options.Connector) return undefined
   if (options.credentialsProvider) return undefined
-  const { username, password } = options
+  // ioredis writes null for what was not given.
+  const username = options.username ?? undefined
+  const password = options.password ?? undefined
   if (client.isOpen !== undefined) {
     const { host, port, path, tls, ...secure } = options.socket ?? {}
     return { host, port, path, username, password, tls: tls === true ? secure : undefined }
   }
   if ((client as { isCluster?: boolean }).isCluster === true) return undefined
   const { host, port, path, tls } = options
-  return { host, port, path: path ?? undefined, username, password, tls }
+  return { host, port, path: path ?? undefined, username, password, tls: tls ?? undefined }
 }
 
 function redisUrl(url: URL): RedisEndpoint {

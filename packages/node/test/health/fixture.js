@@ -24,6 +24,9 @@ export async function serve(options, deps = {}) {
     if (health.handle(req, res, req.url)) return
     res.writeHead(404).end('the application')
   }).listen(0, '127.0.0.1')
+  // A test that fails before it closes its server must not keep the process.
+  server.unref()
+  server.on('connection', (socket) => socket.unref())
   await once(server, 'listening')
   const { port } = server.address()
   const agent = new Agent({ keepAlive: true })

@@ -70,7 +70,7 @@ describe('health: PostgreSQL', () => {
 
   test('F1 F2 F3: stopped is refused within 3 s, started again 200 within 3 s, eight times', async () => {
     const pool = newPool()
-    const app = await serve({ checks: { database: postgres(pool) } })
+    const app = await serve({ intervalMs: 300, checks: { database: postgres(pool) } })
     await app.until(200)
     const sockets = () =>
       process.getActiveResourcesInfo().filter((name) => name === 'TCPSocketWrap').length
@@ -315,7 +315,11 @@ describe('health: PostgreSQL', () => {
     const pool = newPool({ port: proxy.port })
     const check = postgres(pool)
     let asked = 0
-    const counted = Object.assign((...args) => (asked++, check(...args)), { close: check.close })
+    const counted = (...args) => {
+      asked++
+      return check(...args)
+    }
+    counted.close = check.close
     const app = await serve({ checks: { database: counted } })
     const well = await Promise.all(Array.from({ length: 1000 }, () => app.ready()))
     assert.ok(well.every(({ status }) => status === 200))

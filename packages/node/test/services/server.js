@@ -1,7 +1,7 @@
 /** What every real service of the suites has in common: a child process on a loopback port. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { accessSync, constants, mkdtempSync, rmSync } from 'node:fs'
+import { accessSync, constants, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
@@ -32,6 +32,24 @@ export async function freePort() {
   return port
 }
 
+/** A process and its children; PostgreSQL's are sessions of their own, so no group holds them all. */
+function family(pid) {
+  try {
+    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')
+    return [pid, ...children.split(' ').filter(Boolean).map(Number)]
+  } catch {
+    return [pid]
+  }
+}
+
+function signalTo(pid, signal) {
+  try {
+    process.kill(pid, signal)
+  } catch {
+    // it has ended
+  }
+}
+
 /** A new folder below the system's own; removed when the process ends. */
 export function temporaryFolder(name) {
   const folder = mkdtempSync(join(tmpdir(), `telltale-${name}-`))
@@ -56,7 +74,7 @@ export async function runService({ program, args, options = {}, port, url, ready
     },
     async start(moreArgs = []) {
       output = ''
-      // Detached: a group of its own, so that children of the server are frozen with it.
+      // A group of its own: Ctrl-C in a terminal ends the suite, which then ends the service.
       child = spawn(program, [...args, ...moreArgs], {
         ...options,
         detached: true,
@@ -84,10 +102,10 @@ export async function runService({ program, args, options = {}, port, url, ready
       await end('SIGKILL')
     },
     freeze() {
-      process.kill(-child.pid, 'SIGSTOP')
+      for (const pid of family(child.pid)) signalTo(pid, 'SIGSTOP')
     },
     thaw() {
-      process.kill(-child.pid, 'SIGCONT')
+      for (const pid of family(child.pid)) signalTo(pid, 'SIGCONT')
     },
   }
 
@@ -96,18 +114,14 @@ export async function runService({ program, args, options = {}, port, url, ready
     if (ending === undefined || ending.exitCode !== null || ending.signalCode !== null) return
     ending.ref()
     const exited = once(ending, 'exit')
-    process.kill(-ending.pid, 'SIGCONT')
-    if (signal === 'SIGKILL') process.kill(-ending.pid, signal)
+    service.thaw()
+    if (signal === 'SIGKILL') for (const pid of family(ending.pid)) signalTo(pid, signal)
     else ending.kill(signal)
     await exited
   }
 
   process.on('exit', () => {
-    try {
-      process.kill(-child.pid, 'SIGKILL')
-    } catch {
-      // it has ended
-    }
+    for (const pid of family(child.pid)) signalTo(pid, 'SIGKILL')
   })
   await service.start()
   return service
