@@ -4,7 +4,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import http from 'node:http'
-import { connect } from 'node:net'
 import { after, before, describe, it } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import WebSocket from 'ws'
@@ -373,7 +372,7 @@ for (const app of APPS) {
         'a\tb"\\cdefgh',
         '__proto__',
         'constructor',
-        '${jndi:ldap://x}',
+        `$${'{'}jndi:ldap://x}`,
         '<script>alert(1)</script>',
         '../../etc/passwd',
       ]) {
