@@ -92,6 +92,8 @@ export class Unit {
   route: string | null = null
   /** A probe or a scrape: never traced or measured, and quiet when it succeeds. */
   isProbe = false
+  /** The request announces a body. */
+  hasBody = false
   /** Incoming id that was not accepted, for request_finished; '' when there was none. */
   rejectedId = ''
   /** Fields of bind(); replaced, never mutated. */

@@ -116,6 +116,7 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
       watch(request, response, context)
       // A pipelined response has no socket yet, so Node tells only its request when the client leaves.
       if (socket._httpMessage) request.on('close', () => onPipelinedClose(request, response))
+      if (LOSES_BODY_CONTEXT && context.unit.hasBody) keepContext(request, context)
       storage.enterWith(context)
     } catch (error) {
       reportFault('TELLTALE_E_INTERNAL', error)
@@ -306,6 +307,21 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
       servers.clear()
     },
   }
+}
+
+/**
+ * From Node 24 on (AsyncContextFrame) the events of a body that arrives in later packets run in the
+ * socket's context, so that everything behind a body parser would lose its request. Node 22 and
+ * older keep it by themselves.
+ */
+const LOSES_BODY_CONTEXT = Number.parseInt(process.versions.node, 10) >= 24
+
+/** Runs the listeners of one request in its context. */
+function keepContext(request: IncomingMessage, context: Context): void {
+  const emit = request.emit
+  request.emit = function (this: IncomingMessage, ...args: unknown[]): boolean {
+    return storage.run(context, () => Reflect.apply(emit, this, args) as boolean)
+  } as IncomingMessage['emit']
 }
 
 function guarded(act: () => void): void {

@@ -54,7 +54,13 @@ type Incoming = {
   sentryTrace: string
   baggage: string
   userAgent: string
+  hasBody: boolean
 }
+
+/** The lengths of the names below, so that most headers are passed over without a comparison. */
+const READ_LENGTHS: readonly boolean[] = Array.from({ length: 64 }, (_, length) =>
+  [7, 10, 11, 12, 14, 17].includes(length),
+)
 
 /** Reads the few headers that matter from the raw list; `request.headers` would parse all of them. */
 function readHeaders(raw: readonly string[]): Incoming {
@@ -64,11 +70,12 @@ function readHeaders(raw: readonly string[]): Incoming {
     sentryTrace: '',
     baggage: '',
     userAgent: '',
+    hasBody: false,
   }
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i] as string
     const length = name.length
-    if (length !== 12 && length !== 11 && length !== 10 && length !== 7) continue
+    if (!READ_LENGTHS[length]) continue
     const value = raw[i + 1] as string
     switch (name.toLowerCase()) {
       case 'x-request-id':
@@ -85,6 +92,12 @@ function readHeaders(raw: readonly string[]): Incoming {
         break
       case 'user-agent':
         found.userAgent = value
+        break
+      case 'content-length':
+        found.hasBody ||= value !== '0'
+        break
+      case 'transfer-encoding':
+        found.hasBody = true
     }
   }
   return found
@@ -144,6 +157,7 @@ export function createUnitMaker(
     unit.rawHeaders = raw
     unit.url = request.url ?? ''
     unit.isProbe = isProbe
+    unit.hasBody = incoming.hasBody
     if (!keepsId && incoming.requestId !== '') {
       unit.rejectedId = incoming.requestId.slice(0, MAX_REJECTED_ID)
     }

@@ -447,6 +447,13 @@ for (const app of APPS) {
       assert.ok(end)
     })
 
+    it('28: the events of the response have the id too', async () => {
+      const { id } = await get('/response-events')
+      for (const event of ['response_finish', 'response_close']) {
+        await kit.lines.wait((l) => l.event === event && l.request_id === id)
+      }
+    })
+
     it('29: five hundred concurrent requests never mix their lines', async () => {
       const marks = Array.from({ length: 500 }, (_, i) => `m${i}`)
       const answers = await Promise.all(marks.map((mark) => request(kit.port, `/chatter/${mark}`)))

@@ -124,6 +124,15 @@ export const routes = [
       json(200, {})
     },
   ],
+  [
+    'GET',
+    '/response-events',
+    ({ json, res }) => {
+      res.on('finish', () => log.info('response_finish'))
+      res.on('close', () => log.info('response_close'))
+      json(200, {})
+    },
+  ],
   ['GET', '/healthz', ({ json, req }) => json(req.url.includes('bad') ? 503 : 200, {})],
   [
     'GET',
