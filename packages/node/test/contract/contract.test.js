@@ -24,7 +24,8 @@ async function closedPort() {
   return port
 }
 
-for (const app of APPS) {
+const only = process.env.CONTRACT_APP
+for (const app of APPS.filter(({ name }) => only === undefined || name === only)) {
   describe(app.name, () => {
     let kit
     let receiver

@@ -136,14 +136,21 @@ export function request(port, path, { method = 'GET', headers = {}, body, agent 
 
 /** Writes bytes to a socket and resolves with everything that came back until it closed. */
 export function raw(port, bytes, { closeAfterMs } = {}) {
-  return new Promise((resolve) => {
+  return new Promise((resolve, reject) => {
     const socket = connect(port, '127.0.0.1')
+    const timer = setTimeout(() => {
+      socket.destroy()
+      reject(new Error(`the server keeps the connection open; so far ${JSON.stringify(text)}`))
+    }, 15_000)
     let text = ''
     socket.on('data', (part) => {
       text += part.toString('latin1')
     })
     socket.on('error', () => {})
-    socket.on('close', () => resolve(text))
+    socket.on('close', () => {
+      clearTimeout(timer)
+      resolve(text)
+    })
     socket.write(bytes)
     if (closeAfterMs !== undefined) setTimeout(() => socket.destroy(), closeAfterMs)
   })

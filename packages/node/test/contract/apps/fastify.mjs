@@ -8,7 +8,8 @@ const { default: Fastify } = await import('fastify')
 const app = Fastify({
   loggerInstance: log,
   disableRequestLogging: true,
-  http: { requestTimeout: 400, headersTimeout: 300, connectionsCheckingInterval: 50 },
+  requestTimeout: 400,
+  http: { headersTimeout: 300, connectionsCheckingInterval: 50 },
 })
 app.removeAllContentTypeParsers()
 app.addContentTypeParser('*', (_request, _payload, done) => done(null))
