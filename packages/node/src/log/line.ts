@@ -192,9 +192,10 @@ export function createLines(settings: LineSettings, redactor: Redactor): Lines {
   function ids(context: Context): string {
     if (context.idsJson !== '') return context.idsJson
     const unit = context.unit
+    // Trace and span ids are hex of the kit's making; a request id may come from the caller of runWith.
     let json = requestId + idText(unit.requestId)
-    if (unit.traceId !== '') json += traceId + idText(unit.traceId)
-    if (context.spanId !== '') json += spanId + idText(context.spanId)
+    if (unit.traceId !== '') json += `${traceId}"${unit.traceId}"`
+    if (context.spanId !== '') json += `${spanId}"${context.spanId}"`
     context.idsJson = json
     return json
   }

@@ -25,6 +25,9 @@ const HEAD = new Set([
   'error',
 ])
 
+/** An object with a longer text gets lines of its own. */
+const INLINE_CHARS = 60
+
 /** True when the environment wants colours (no-color.org, force-color.org), else when a terminal shows. */
 export function wantsColour(
   env: Readonly<Record<string, string | undefined>>,
@@ -62,6 +65,17 @@ export function createPretty(hasColour: boolean): (line: string) => string {
     return text
   }
 
+  /** An object too long for the line: a row for each of its entries. */
+  function block(name: string, value: Json): string {
+    const width = Math.max(...Object.keys(value).map((key) => key.length))
+    let text = `    ${dim(printable(name))}\n`
+    for (const [key, entry] of Object.entries(value)) {
+      const shown = typeof entry === 'string' ? printable(entry) : valueText(entry)
+      text += `      ${dim(printable(key.padEnd(width)))}  ${shown}\n`
+    }
+    return text
+  }
+
   return (line) => {
     let json: Json
     try {
@@ -75,13 +89,19 @@ export function createPretty(hasColour: boolean): (line: string) => string {
     let text = `${dim(time)} ${paint(known ? (COLOURS[level] ?? '0') : '0', level.toUpperCase().padEnd(5))} `
     if (typeof json.logger === 'string') text += dim(`[${printable(json.logger)}] `)
     text += paint('1', printable(String(json.event)))
+    let blocks = ''
     for (const name of Object.keys(json)) {
       if (HEAD.has(name)) continue
-      text += ` ${dim(`${printable(name)}=`)}${valueText(json[name])}`
+      const value = json[name]
+      if (isJson(value) && JSON.stringify(value).length > INLINE_CHARS) {
+        blocks += block(name, value)
+        continue
+      }
+      text += ` ${dim(`${printable(name)}=`)}${valueText(value)}`
     }
     if (typeof json.request_id === 'string')
       text += dim(` ${printable(json.request_id).slice(0, 8)}`)
-    text += '\n'
+    text += `\n${blocks}`
     if (isJson(json.error)) text += errorText(json.error, '    ', 0)
     return text
   }

@@ -1,8 +1,8 @@
 /** Trace and span ids: random hex from the operating system, drawn in pools because one draw costs microseconds. */
 import { randomFillSync } from 'node:crypto'
 
-// 1 KiB: a kept id pins its pool's string, so the pool is small.
-const pool = Buffer.allocUnsafe(1024)
+// A kept id pins its pool's string of twice this size, so the pool stays small.
+const pool = Buffer.allocUnsafe(4096)
 let hex = ''
 let at = 0
 
