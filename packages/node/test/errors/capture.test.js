@@ -171,7 +171,7 @@ test('K2: secrets reach no event through cause, extra, breadcrumbs, query or hea
     const unit = createUnit()
     unit.method = incoming.method
     unit.url = incoming.url
-    unit.headers = incoming.headers
+    unit.rawHeaders = incoming.rawHeaders
     unit.path = '/pay/7'
     unit.route = '/pay/:id'
     runInUnit(unit, () => {
@@ -231,14 +231,14 @@ test('K2: with sendDefaultPii or allowHeaders credentials still stay out', async
   ]) {
     const { errors, events } = setUp(t, options)
     const unit = createUnit()
-    unit.headers = {
+    unit.rawHeaders = Object.entries({
       authorization: secret,
       'proxy-authorization': secret,
       cookie: `sid=${secret}; theme=${secret}`,
       'x-api-key': secret,
       'x-mine': 'yes',
       'x-forwarded-for': '192.0.2.1, 10.0.0.1',
-    }
+    }).flat()
     runInUnit(unit, () => errors.captureException(new Error('x')))
     await errors.flush()
     const [event] = events

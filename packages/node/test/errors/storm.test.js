@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { SDK_VERSION } from '../../dist/esm/errors/event.js'
 import { createLru } from '../../dist/esm/errors/lru.js'
 import { createStorm, hashText, STORM_INTERVAL_MS } from '../../dist/esm/errors/storm.js'
+import { VERSION } from '../../dist/esm/version.js'
 
 test('storm: five at once, then one a minute that carries the exact count', () => {
   const reported = []
@@ -104,5 +104,5 @@ test('lru: what was used longest ago leaves when the weight is exceeded', () => 
 
 test('event: the version is the one of the package', () => {
   const manifest = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'))
-  assert.equal(SDK_VERSION, manifest.version)
+  assert.equal(VERSION, manifest.version)
 })
