@@ -20,8 +20,8 @@ export function entries() {
   const types = {}
   for (const [subpath, file] of Object.entries(SUBPATHS)) {
     exports[subpath] = {
-      import: { types: `./dist/esm/${file}.d.ts`, default: `./dist/esm/${file}.js` },
-      require: { types: `./dist/cjs/${file}.d.ts`, default: `./dist/cjs/${file}.js` },
+      import: { types: `./dist/esm/${file}.d.ts`, default: `./dist/esm/entry/${file}.js` },
+      require: { types: `./dist/cjs/${file}.d.ts`, default: `./dist/cjs/entry/${file}.js` },
     }
     if (subpath !== '.') types[subpath.slice(2)] = [`./dist/cjs/${file}.d.ts`]
   }

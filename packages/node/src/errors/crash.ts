@@ -6,7 +6,6 @@
  */
 import { readFileSync } from 'node:fs'
 import { inspect } from 'node:util'
-import { isMainThread } from 'node:worker_threads'
 import { reportFault } from '../faults.js'
 import type { Errors } from './errors.js'
 import { errorStack } from './exception.js'
@@ -54,6 +53,7 @@ export function installCrashHandlers(deps: CrashDeps): () => void {
     isDying = true
     guard(() => deps.onCrash?.(error, origin))
     // Where exiting by ourselves would differ from Node's own end, the disk has to do.
+    const { isMainThread } = process.getBuiltinModule('node:worker_threads')
     if (!isMainThread || process.execArgv.includes('--abort-on-uncaught-exception')) {
       guard(() => deps.errors.spoolSync())
       return

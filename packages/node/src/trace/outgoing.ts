@@ -6,7 +6,6 @@
  */
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import http from 'node:http'
-import https from 'node:https'
 import { type Context, currentContext, pushBreadcrumb } from '../context.js'
 import { reportFault } from '../faults.js'
 import type { Settings } from '../options.js'
@@ -68,6 +67,7 @@ export function watchOutgoing(
 ): () => void {
   const { propagateTraceTo, propagateRequestIdTo } = settings
   const agents = new Set<Patched>()
+  let isStopped = false
 
   /** Starts a call of the current unit; undefined outside any, where nothing is propagated. */
   function begin(method: string, host: string, path: string, headers: Headers): Call | undefined {
@@ -200,10 +200,14 @@ export function watchOutgoing(
   )
   if (!HAS_CREATED_CHANNEL) {
     overrideAgent(http.globalAgent as Patched)
-    overrideAgent(https.globalAgent as Patched)
+    // A turn later: loading https and tls costs a service's start two milliseconds.
+    setImmediate(() => {
+      if (!isStopped) overrideAgent(process.getBuiltinModule('node:https').globalAgent as Patched)
+    })
   }
 
   return () => {
+    isStopped = true
     for (const undo of subscriptions) undo()
     for (const agent of agents) {
       if (agent[kAddRequest] !== undefined) agent.addRequest = agent[kAddRequest]

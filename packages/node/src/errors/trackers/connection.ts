@@ -7,7 +7,6 @@
  * (HTTPS_PROXY) are not supported.
  */
 import { connect, isIP, type Socket } from 'node:net'
-import { connect as connectTls } from 'node:tls'
 import type { Dsn } from './dsn.js'
 import { type Answer, createAnswerReader } from './response.js'
 
@@ -78,7 +77,7 @@ export function openConnection<T>(
   })
 
   const socket: Socket = dsn.secure
-    ? connectTls({
+    ? process.getBuiltinModule('node:tls').connect({
         host: dsn.host,
         port: dsn.port,
         ALPNProtocols: ['http/1.1'],

@@ -4,7 +4,6 @@
  */
 import { AsyncResource } from 'node:async_hooks'
 import { randomBytes } from 'node:crypto'
-import { gzip } from 'node:zlib'
 import { reportFault } from '../../faults.js'
 import type { ErrorTracker } from '../tracker.js'
 import { type Connection, type Ending, openConnection } from './connection.js'
@@ -382,6 +381,8 @@ export function createSentryTracker(options: SentryTrackerOptions): ErrorTracker
 
   function compress(item: Item, head: string): void {
     compressing++
+    // Loaded at the first body that needs it: zlib costs a service's start a millisecond.
+    const { gzip } = process.getBuiltinModule('node:zlib')
     gzip(head + item.payload, { level: 1 }, (error, body) => {
       compressing--
       if (isClosed || !flying.has(item)) return
