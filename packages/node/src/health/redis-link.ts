@@ -81,7 +81,9 @@ export function createRedisLink(
       socket =
         tls === undefined
           ? connectTcp(target)
-          : process.getBuiltinModule('node:tls').connect({ ...(isIpOrNone(host) ? {} : { servername: host }), ...tls, ...target })
+          : process
+              .getBuiltinModule('node:tls')
+              .connect({ ...(isIpOrNone(host) ? {} : { servername: host }), ...tls, ...target })
       socket.unref()
       socket.on('data', receive)
       socket.on('error', fail)
