@@ -211,13 +211,7 @@ function build(settings: Settings): Telltale {
     interrupt: (reason) => entrance.interrupt(reason),
     log,
     flush,
-    flushSync,
   })
-
-  function flushSync(): void {
-    errors.spoolSync()
-    logging.flushSync()
-  }
 
   async function flush(timeoutMs = 2000): Promise<boolean> {
     const [delivered] = await Promise.all([errors.flush(timeoutMs), logging.flush()])
