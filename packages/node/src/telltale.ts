@@ -262,11 +262,13 @@ function build(settings: Settings): Telltale {
   )
   if (management !== undefined) entrance.ignore(management.server)
 
-  log.info('telltale_started', {
-    version: VERSION,
-    node: process.version,
-    parts: decisions(settings, trackers),
-  })
+  if (settings.enabled) {
+    log.info('telltale_started', {
+      version: VERSION,
+      node: process.version,
+      parts: decisions(settings, trackers),
+    })
+  }
 
   const kit: Telltale = {
     settings,
