@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { request } from '../contract/harness.js'
 import { startSentryReceiver } from '../receivers/sentry.js'
-import { run, runSource, startService } from './process.js'
+import { receiverOf, run, runSource, startService } from './process.js'
 
 const event = (name) => (line) => line.event === name
 const DEATHS = [
@@ -124,8 +124,8 @@ describe('crash', { concurrency: 6 }, () => {
     assert.equal(eventsOf(id).length, 1)
   })
 
-  test('K14: a tracker that hangs holds a crash for two seconds; the event comes at the next start', async () => {
-    const hanging = await startSentryReceiver()
+  test('K14: a tracker that hangs holds a crash for two seconds; the event comes at the next start', async (t) => {
+    const hanging = await receiverOf(t)
     hanging.answer(() => ({ hang: true }))
     const folder = join(spoolDir, 'hanging')
     const options = { errors: { spoolDir: folder } }
@@ -146,11 +146,10 @@ describe('crash', { concurrency: 6 }, () => {
     next.kill()
     await next.ended
     assert.equal(hanging.events().length, 1)
-    await hanging.close()
   })
 
-  test('K4: process.exit(0) right after a capture: the event is spooled and sent at the next start', async () => {
-    const tracker = await startSentryReceiver()
+  test('K4: process.exit(0) right after a capture: the event is spooled and sent at the next start', async (t) => {
+    const tracker = await receiverOf(t)
     const folder = join(spoolDir, 'exit')
     const source = (rest) => `
       import { captureException, init } from '@telltale/node'
@@ -168,11 +167,10 @@ describe('crash', { concurrency: 6 }, () => {
     assert.equal(item.payload.exception.values[0].value, 'last words')
     second.kill()
     await second.ended
-    await tracker.close()
   })
 
-  test("K6: an application's own handlers keep the process alive, and the kit has the events", async () => {
-    const tracker = await startSentryReceiver()
+  test("K6: an application's own handlers keep the process alive, and the kit has the events", async (t) => {
+    const tracker = await receiverOf(t)
     const result = await runSource(
       `
       import { init, log } from '@telltale/node'
@@ -199,11 +197,10 @@ describe('crash', { concurrency: 6 }, () => {
         ['error', 'two'],
       ],
     )
-    await tracker.close()
   })
 
-  test('an error in a timer outside any request is fatal and has no request', async () => {
-    const tracker = await startSentryReceiver()
+  test('an error in a timer outside any request is fatal and has no request', async (t) => {
+    const tracker = await receiverOf(t)
     const result = await runSource(
       `
       import { init } from '@telltale/node'
@@ -220,7 +217,6 @@ describe('crash', { concurrency: 6 }, () => {
       [seen.level, seen.request, seen.tags.request_id],
       ['fatal', undefined, undefined],
     )
-    await tracker.close()
   })
 
   test('what is thrown may be anything: text, null, undefined, a symbol', async () => {
@@ -236,8 +232,8 @@ describe('crash', { concurrency: 6 }, () => {
     }
   })
 
-  test('a worker thread that dies takes the main thread with it, as Node has it: one event, exit 1', async () => {
-    const tracker = await startSentryReceiver()
+  test('a worker thread that dies takes the main thread with it, as Node has it: one event, exit 1', async (t) => {
+    const tracker = await receiverOf(t)
     const result = await runSource(
       `
       import { Worker } from 'node:worker_threads'
@@ -251,11 +247,10 @@ describe('crash', { concurrency: 6 }, () => {
     const fatal = result.lines.find(event('uncaught_exception'))
     assert.deepEqual([fatal.error.type, fatal.error.message], ['RangeError', 'in the worker'])
     assert.equal(tracker.events().length, 1)
-    await tracker.close()
   })
 
-  test('a crash in a worker thread that has a kit of its own loses neither line nor event', async () => {
-    const tracker = await startSentryReceiver()
+  test('a crash in a worker thread that has a kit of its own loses neither line nor event', async (t) => {
+    const tracker = await receiverOf(t)
     const program = run(['fixtures/worker.mjs'], {
       env: { SENTRY_DSN: tracker.dsn, LIFE_SPOOL: join(spoolDir, 'worker') },
     })
@@ -267,6 +262,5 @@ describe('crash', { concurrency: 6 }, () => {
     assert.ok(lines.some(event('worker_gone')))
     assert.equal(lines.filter(event('uncaught_exception')).length, 1)
     assert.equal(tracker.events().length, 1)
-    await tracker.close()
   })
 })

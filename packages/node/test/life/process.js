@@ -3,10 +3,12 @@ import { spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { Lines } from '../contract/harness.js'
+import { startSentryReceiver } from '../receivers/sentry.js'
 
 const folder = fileURLToPath(new URL('.', import.meta.url))
 /** Another Node binary for the programs under test; the tests themselves stay on theirs. */
 const node = process.env.TELLTALE_TEST_NODE || process.execPath
+const MAX_LIFE_MS = 30_000
 /** The kit reads these; what the machine has set must not reach a test. */
 const CLEAN = {
   NODE_ENV: 'test',
@@ -43,9 +45,12 @@ export function run(args, { env = {}, options } = {}) {
   child.stderr.setEncoding('utf8').on('data', (part) => {
     stderr += part
   })
+  // A program that hangs fails its test by the signal, and does not outlive it.
+  const timer = setTimeout(() => child.kill('SIGKILL'), MAX_LIFE_MS)
   const ended = new Promise((resolve) => {
     let afterMs
     child.once('exit', () => {
+      clearTimeout(timer)
       afterMs = performance.now() - killedMs
     })
     child.once('close', (code, signal) =>
@@ -83,4 +88,11 @@ export async function startService({ kind = 'esm.mjs', args = [], ...rest } = {}
     )
   })
   return program
+}
+
+/** A receiver that is closed when the test ends, however it ends. */
+export async function receiverOf(test) {
+  const receiver = await startSentryReceiver()
+  test.after(() => receiver.close())
+  return receiver
 }

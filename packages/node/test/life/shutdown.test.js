@@ -8,8 +8,7 @@ import { describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import WebSocket from 'ws'
 import { request } from '../contract/harness.js'
-import { startSentryReceiver } from '../receivers/sentry.js'
-import { startService } from './process.js'
+import { receiverOf, startService } from './process.js'
 
 const READY = '/api/v1/health/ready/'
 const LIVE = '/api/v1/health/live/'
@@ -278,8 +277,8 @@ describe('shutdown', { concurrency: 8 }, () => {
     assert.equal(lines.filter(event('shutdown_started')).length, 0)
   })
 
-  test('K14: a tracker that hangs delays the exit by no more than the flush; K5: what is unsent goes to disk', async () => {
-    const receiver = await startSentryReceiver()
+  test('K14: a tracker that hangs delays the exit by no more than the flush; K5: what is unsent goes to disk', async (t) => {
+    const receiver = await receiverOf(t)
     receiver.answer(() => ({ hang: true }))
     const service = await startService({ env: { SENTRY_DSN: receiver.dsn } })
     await request(service.port, '/report')
@@ -293,21 +292,19 @@ describe('shutdown', { concurrency: 8 }, () => {
     assert.equal(item.payload.exception.values[0].value, 'reported')
     next.kill()
     await next.ended
-    await receiver.close()
   })
 
-  test('K5: a tracker that is up has everything before the process ends', async () => {
-    const receiver = await startSentryReceiver()
+  test('K5: a tracker that is up has everything before the process ends', async (t) => {
+    const receiver = await receiverOf(t)
     const service = await startService({ env: { SENTRY_DSN: receiver.dsn } })
     for (let i = 0; i < 5; i++) await request(service.port, '/report')
     service.kill()
     assert.equal((await service.ended).code, 0)
     assert.ok(receiver.events().length >= 1)
-    await receiver.close()
   })
 
-  test('a tracker that is down does not hold the process', async () => {
-    const receiver = await startSentryReceiver()
+  test('a tracker that is down does not hold the process', async (t) => {
+    const receiver = await receiverOf(t)
     await receiver.close()
     const service = await startService({
       env: { SENTRY_DSN: receiver.dsn },
