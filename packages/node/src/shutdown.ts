@@ -1,11 +1,11 @@
 /**
  * From the signal to the end of the process: not ready, drain, last requests, closers, flush, exit.
  *
- * The exit code is `process.exitCode` when something set it, else 0 for a drain that completed, and
- * 128 + the signal's number for one that was cut off. An application that listens to the same
- * signal keeps the last word: everything happens but the exit.
+ * The exit code is `process.exitCode` when something set it, else 0 when every request was answered,
+ * and 128 + the signal's number when one was cut off. An application that listens to the same signal
+ * keeps the last word: everything happens but the exit, until the deadline.
  */
-import type { Server } from 'node:net'
+import { Server } from 'node:net'
 import { constants } from 'node:os'
 import { ownListeners } from './context.js'
 import { reportFault } from './faults.js'
@@ -25,7 +25,6 @@ export type ShutdownDeps = {
     error(event: string, fields: object): void
   }
   flush(timeoutMs: number): Promise<unknown>
-  flushSync(): void
 }
 
 export type Shutdown = {
@@ -43,65 +42,90 @@ type Signal = 'SIGTERM' | 'SIGINT'
 type HttpServer = Server & { closeIdleConnections?(): void; closeAllConnections?(): void }
 
 const SIGNALS: readonly Signal[] = ['SIGTERM', 'SIGINT']
-/** Of the time that is left, kept for flushing logs and errors. */
+/** Most of the time that is kept back from the requests: half for the closers, half for the flush. */
+const RESERVE_MS = 4000
 const FLUSH_MS = 2000
+/** What each closer gets however late it is, and the flush after them. */
+const LEAST_MS = 50
 /** Terminals and npm both pass Ctrl-C on: a second signal this soon is the same one. */
 const SAME_SIGNAL_MS = 300
+/** How long no request is in flight before kept connections are closed: one may be on its way. */
+const QUIET_MS = 100
 const POLL_MS = 20
 
-/** Installs the signal handlers when `settings.enabled`. Nothing here throws or holds an idle process. */
+/**
+ * Installs the signal handlers when `settings.enabled`. Nothing here throws or holds an idle process.
+ *
+ * Of `timeoutMs` the drain delay takes at most half; a request gets all but the last quarter (4 s at
+ * most), which the closers and the flush share.
+ */
 export function createShutdown(settings: Settings['shutdown'], deps: ShutdownDeps): Shutdown {
   const closers: (() => unknown)[] = [...settings.closers]
   const handlers = new Map<Signal, () => void>()
+  const { timeoutMs } = settings
+  const reserveMs = Math.min(RESERVE_MS, timeoutMs / 4)
   let running: Promise<boolean> | undefined
   let startTick = 0
 
-  /** True when everything ended in time. */
+  /** True when every request was answered. */
   async function run(signal: string): Promise<boolean> {
     startTick = performance.now()
-    const deadline = startTick + settings.timeoutMs
+    const endTick = startTick + timeoutMs
     guard(() => deps.onDrain())
     guard(() => deps.log.info('shutdown_started', { signal, in_flight: deps.inFlight() }))
-    await sleep(Math.min(settings.drainDelayMs, settings.timeoutMs))
+    await sleep(Math.min(settings.drainDelayMs, timeoutMs / 2))
 
-    const servers = [...deps.servers()] as HttpServer[]
-    const closed = Promise.all(servers.map(closeServer))
-    let open = servers.length > 0
-    void closed.then(() => {
-      open = false
-    })
-    while ((open || deps.inFlight() > 0) && performance.now() < deadline - reserve()) {
-      for (const server of servers) guard(() => server.closeIdleConnections?.())
-      await sleep(POLL_MS)
+    const servers: HttpServer[] = [...deps.servers()]
+    const open = new Set(servers)
+    for (const server of servers) guard(() => stopListening(server, () => open.delete(server)))
+    await untilQuiet(() => open.size === 0, endTick - reserveMs)
+    const forced = deps.inFlight() > 0
+    if (forced) guard(() => deps.interrupt('shutdown'))
+    for (const server of servers) {
+      guard(() => (forced ? server.closeAllConnections?.() : server.closeIdleConnections?.()))
     }
-    const forced = open || deps.inFlight() > 0
-    if (forced) {
-      guard(() => deps.interrupt('shutdown'))
-      for (const server of servers) guard(() => server.closeAllConnections?.())
-    }
-    const failed = await runClosers(deadline)
-    await within(deps.flush(FLUSH_MS), FLUSH_MS)
-    guard(() =>
-      deps.log[forced || failed > 0 ? 'warn' : 'info']('shutdown_finished', {
-        signal,
-        duration_ms: Math.round(performance.now() - startTick),
-        forced,
-        closers_failed: failed,
-      }),
+
+    const failed = await runClosers(endTick - reserveMs / 2)
+    const flushMs = Math.min(FLUSH_MS, Math.max(LEAST_MS, endTick - performance.now()))
+    await within(deps.flush(flushMs), flushMs + LEAST_MS).catch((error) =>
+      reportFault('TELLTALE_E_INTERNAL', error),
     )
-    guard(() => deps.flushSync())
+    tellEnd(signal, forced, failed)
     return !forced
   }
 
-  /** Time kept back for closers and the flush; a short timeout is shared out. */
-  function reserve(): number {
-    return Math.min(FLUSH_MS, settings.timeoutMs / 4)
+  function tellEnd(signal: string, forced: boolean, closersFailed: number): void {
+    const level = forced || closersFailed > 0 ? 'warn' : 'info'
+    guard(() =>
+      deps.log[level]('shutdown_finished', {
+        signal,
+        duration_ms: Math.round(performance.now() - startTick),
+        forced,
+        closers_failed: closersFailed,
+      }),
+    )
   }
 
-  async function runClosers(deadline: number): Promise<number> {
+  /**
+   * Resolves when no request has been in flight for a moment, or no connection is left. Kept
+   * connections stay open meanwhile, each for one more answer: to close one that looks idle would
+   * lose the request that is on its way, and, in Node, the end of an answer not yet written.
+   */
+  async function untilQuiet(isClosed: () => boolean, endTick: number): Promise<void> {
+    let busyTick = performance.now()
+    for (;;) {
+      const isBusy = deps.inFlight() > 0
+      const tick = performance.now()
+      if (isBusy) busyTick = tick
+      if (tick >= endTick || (!isBusy && (isClosed() || tick - busyTick >= QUIET_MS))) return
+      await sleep(POLL_MS)
+    }
+  }
+
+  async function runClosers(endTick: number): Promise<number> {
     let failed = 0
-    for (const close of closers) {
-      const leftMs = Math.max(50, deadline - performance.now())
+    for (const close of [...closers]) {
+      const leftMs = Math.max(LEAST_MS, endTick - performance.now())
       try {
         const done = await within(Promise.resolve(close()), leftMs)
         if (done) continue
@@ -116,25 +140,26 @@ export function createShutdown(settings: Settings['shutdown'], deps: ShutdownDep
   }
 
   function onSignal(signal: Signal): void {
+    // Asked now: a listener that the application added with `once` is gone after its call.
+    const isAlone = process.listeners(signal).every((listener) => ownListeners.has(listener))
     if (running !== undefined) {
-      if (performance.now() - startTick < SAME_SIGNAL_MS) return
+      if (!isAlone || performance.now() - startTick < SAME_SIGNAL_MS) return
       guard(() => deps.interrupt('shutdown'))
-      guard(() => deps.flushSync())
+      tellEnd(signal, true, 0)
       process.exit(exitCode(signal, false))
     }
     running = run(signal)
     void running.then((complete) => {
-      if (!isAlone(signal)) {
-        if (!complete) process.exitCode ??= exitCode(signal, false)
-        return
-      }
-      process.exit(exitCode(signal, complete))
+      if (isAlone) process.exit(exitCode(signal, complete))
+      if (!complete) process.exitCode ??= exitCode(signal, false)
+      setTimeout(onOverdue, startTick + timeoutMs - performance.now(), signal).unref()
     })
   }
 
-  /** True when nobody but the kit listens. */
-  function isAlone(signal: Signal): boolean {
-    return process.listeners(signal).every((listener) => ownListeners.has(listener))
+  function onOverdue(signal: Signal): void {
+    const durationMs = Math.round(performance.now() - startTick)
+    guard(() => deps.log.warn('shutdown_overdue', { signal, duration_ms: durationMs }))
+    process.exit(exitCode(signal, false))
   }
 
   if (settings.enabled) {
@@ -142,7 +167,7 @@ export function createShutdown(settings: Settings['shutdown'], deps: ShutdownDep
       const handler = (): void => onSignal(signal)
       handlers.set(signal, handler)
       ownListeners.add(handler)
-      process.on(signal, handler)
+      process.prependListener(signal, handler)
     }
   }
 
@@ -174,14 +199,22 @@ function exitCode(signal: Signal, complete: boolean): number {
   return complete ? 0 : 128 + constants.signals[signal]
 }
 
-function closeServer(server: Server): Promise<void> {
-  return new Promise((resolve) => {
-    try {
-      server.close(() => resolve())
-    } catch {
-      resolve()
-    }
+/**
+ * Gives the port back and leaves the connections alone; http's own close() destroys those it takes
+ * for idle. Afterwards the application's close() of this server waits for its end without an error.
+ */
+function stopListening(server: Server, onClosed: () => void): void {
+  let isClosed = false
+  server.once('close', () => {
+    isClosed = true
+    onClosed()
   })
+  Server.prototype.close.call(server)
+  server.close = (done?: (error?: Error) => void) => {
+    if (done !== undefined && isClosed) process.nextTick(done)
+    else if (done !== undefined) server.once('close', () => done())
+    return server
+  }
 }
 
 /** True when `work` settled well in time; rejects as it does. */

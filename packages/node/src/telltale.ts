@@ -211,13 +211,7 @@ function build(settings: Settings): Telltale {
     interrupt: (reason) => entrance.interrupt(reason),
     log,
     flush,
-    flushSync,
   })
-
-  function flushSync(): void {
-    errors.spoolSync()
-    logging.flushSync()
-  }
 
   async function flush(timeoutMs = 2000): Promise<boolean> {
     const [delivered] = await Promise.all([errors.flush(timeoutMs), logging.flush()])
@@ -268,11 +262,13 @@ function build(settings: Settings): Telltale {
   )
   if (management !== undefined) entrance.ignore(management.server)
 
-  log.info('telltale_started', {
-    version: VERSION,
-    node: process.version,
-    parts: decisions(settings, trackers),
-  })
+  if (settings.enabled) {
+    log.info('telltale_started', {
+      version: VERSION,
+      node: process.version,
+      parts: decisions(settings, trackers),
+    })
+  }
 
   const kit: Telltale = {
     settings,

@@ -520,7 +520,7 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
       writer.user(writableScope(context), user)
       return
     }
-    if (toldNoUser) return
+    if (toldNoUser || isClosed) return
     toldNoUser = true
     reportFault(
       'TELLTALE_E_NO_CONTEXT',

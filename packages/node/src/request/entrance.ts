@@ -59,7 +59,12 @@ export type Entrance = {
 
 const kContext: unique symbol = Symbol.for('telltale.response.context') as never
 const kEmit: unique symbol = Symbol('telltale.emit') as never
-type Marked = ServerResponse & { [kContext]?: Context | undefined }
+/** HTTP/2 ends by sessions: `close` lets their streams finish and refuses new ones. */
+type Session = { close(): void; once(event: 'close', listener: () => void): unknown }
+type Marked = ServerResponse & {
+  [kContext]?: Context | undefined
+  readonly stream?: { readonly session?: Session }
+}
 type Wrapped = NetServer & { [kEmit]?: NetServer['emit'] | undefined }
 type StartMessage = {
   readonly request: IncomingMessage
@@ -82,6 +87,7 @@ const REJECTED_STATUS: Readonly<Record<string, number>> = {
 export function createEntrance(settings: Settings['request'], hooks: EntranceHooks): Entrance {
   const inFlight = createInFlight()
   const servers = new Set<Wrapped>()
+  const sessions = new Set<Session>()
   const readers: RouteReader[] = []
   const ignored = new WeakSet<NetServer>()
   const quietPaths = settings.quietPaths
@@ -100,6 +106,7 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
     response.setHeader('X-Request-ID', context.unit.requestId)
     response.on('close', onResponseClose)
     if (isDraining) response.shouldKeepAlive = false
+    else context.unit.answer = response
     hooks.opening?.(request, response, context)
   }
 
@@ -234,7 +241,8 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
         if (context !== undefined) {
           return storage.run(context, () => Reflect.apply(emit, this, [event, ...args]))
         }
-      } else if (event === 'clientError') {
+      } else if (event === 'session') keepSession(args[0] as Session)
+      else if (event === 'clientError') {
         guarded(() => onClientError(args[0], args[1] as Socket))
       } else if (event === 'timeout') guarded(() => onTimeout(args[0] as Socket))
       else if (event === 'close') servers.delete(wrapped)
@@ -250,11 +258,20 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
       if (request.httpVersionMajor < 2) return undefined
       const context = begin(request, path)
       watch(request, response, context)
+      const session = response.stream?.session
+      if (session !== undefined) keepSession(session)
+      if (isDraining) session?.close()
       return context
     } catch (error) {
       reportFault('TELLTALE_E_INTERNAL', error)
       return undefined
     }
+  }
+
+  function keepSession(session: Session): void {
+    if (sessions.has(session)) return
+    sessions.add(session)
+    session.once('close', () => sessions.delete(session))
   }
 
   function onServer(server: NetServer | undefined): void {
@@ -283,6 +300,10 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
     },
     drain() {
       isDraining = true
+      inFlight.each((unit) => {
+        if (unit.answer !== undefined) unit.answer.shouldKeepAlive = false
+      })
+      for (const session of sessions) guarded(() => session.close())
     },
     interrupt(reason) {
       inFlight.each((unit) => {
@@ -305,6 +326,7 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
         server[kEmit] = undefined
       }
       servers.clear()
+      sessions.clear()
     },
   }
 }
