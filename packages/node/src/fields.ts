@@ -100,4 +100,90 @@ export const FIELDS: Readonly<
     on: 'lines over the size limit',
     meaning: 'true when values were cut',
   },
+  version: { type: 'string', on: 'telltale_started', meaning: 'the version of the kit' },
+  node: { type: 'string', on: 'telltale_started', meaning: 'the version of Node' },
+  parts: {
+    type: 'object',
+    on: 'telltale_started',
+    meaning: 'each part of the kit: on or off, and why',
+  },
+  code: {
+    type: 'string',
+    on: 'request_rejected',
+    meaning: "Node's error code, HPE_INVALID_METHOD and the like",
+  },
+  from: { type: 'string', on: 'readiness_changed', meaning: 'readiness before' },
+  to: { type: 'string', on: 'readiness_changed', meaning: 'readiness now' },
+  status: { type: 'string', on: 'readiness_unchanged', meaning: 'readiness now' },
+  checks: {
+    type: 'array',
+    on: 'readiness_changed, readiness_unchanged',
+    meaning: 'the names of the checks at fault',
+  },
+  down_ms: {
+    type: 'number',
+    on: 'readiness_changed on recovery, readiness_unchanged',
+    meaning: 'milliseconds since readiness was lost',
+  },
+  failed_runs: {
+    type: 'number',
+    on: 'readiness_unchanged',
+    meaning: 'failed runs of checks since the last such line',
+  },
+  signal: { type: 'string', on: 'shutdown_*', meaning: 'SIGTERM, SIGINT, or close' },
+  in_flight: { type: 'number', on: 'shutdown_started', meaning: 'requests being answered' },
+  duration_ms: {
+    type: 'number',
+    on: 'shutdown_finished, shutdown_overdue',
+    meaning: 'milliseconds since the signal',
+  },
+  forced: {
+    type: 'boolean',
+    on: 'shutdown_finished',
+    meaning: 'true when requests were cut off at the deadline',
+  },
+  closers_failed: {
+    type: 'number',
+    on: 'shutdown_finished',
+    meaning: 'closers that failed or hung',
+  },
+  closer: { type: 'string', on: 'shutdown_closer_failed', meaning: "the closer's function name" },
+}
+
+/** The lines that the kit writes by itself: their usual level, and when. */
+export const EVENTS: Readonly<
+  Record<string, { readonly level: string; readonly meaning: string }>
+> = {
+  telltale_started: {
+    level: 'info',
+    meaning: 'init is done; says what is on, what is off, and why',
+  },
+  request_finished: {
+    level: 'info; warn when aborted or 429; error from 500',
+    meaning: 'a request has ended: exactly one line each',
+  },
+  request_rejected: { level: 'warn', meaning: "Node's HTTP parser refused what a client sent" },
+  request_interrupted: {
+    level: 'warn',
+    meaning: 'a shutdown or a crash cut the request off; it gets no request_finished',
+  },
+  readiness_changed: {
+    level: 'info, warn when degraded, error when failed',
+    meaning: 'the answer of the ready endpoint changed, and why',
+  },
+  readiness_unchanged: { level: 'warn', meaning: 'still not ready; once a minute' },
+  uncaught_exception: { level: 'fatal', meaning: 'the process ends with this error' },
+  unhandled_rejection: { level: 'fatal', meaning: 'the process ends with this rejection' },
+  shutdown_started: { level: 'info', meaning: 'a signal came; not ready, draining' },
+  shutdown_closer_failed: { level: 'error', meaning: 'something given to close failed or hung' },
+  shutdown_overdue: { level: 'warn', meaning: 'a second signal or the deadline ends the process' },
+  shutdown_finished: {
+    level: 'info, warn when forced',
+    meaning: 'everything is closed and flushed',
+  },
+  log_lines_dropped: { level: 'warn', meaning: 'standard output stalled; how many lines are lost' },
+  node_warning: {
+    level: 'warn',
+    meaning: 'a warning of Node (process.emitWarning), with its stack',
+  },
 }

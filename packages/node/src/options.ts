@@ -152,6 +152,7 @@ export type HealthOptions = {
   readonly enabled?: boolean
   /** Default /api/v1/health; TELLTALE_HEALTH_PATH. */
   readonly basePath?: string
+  /** Checks by name: ready-made ones of `@telltale/node/health`, or any `(signal) => Promise`. */
   readonly checks?: Readonly<Record<string, HealthCheck | HealthCheckSettings>>
   /** Milliseconds between background polls, at least 100. Default 5,000; 1,000 while unhealthy. */
   readonly intervalMs?: number
@@ -204,14 +205,23 @@ export type TelltaleOptions = {
   readonly release?: string
   /** False: everything off, no cost. TELLTALE_ENABLED=0. */
   readonly enabled?: boolean
+  /** Lines on stdout. */
   readonly log?: LogOptions
+  /** Ids and the end line. */
   readonly request?: RequestOptions
+  /** What is masked besides the built-in list. */
   readonly redact?: RedactOptions
+  /** Error tracking. */
   readonly errors?: ErrorsOptions
+  /** Performance monitoring. */
   readonly trace?: TraceOptions
+  /** Liveness, readiness, start-up. */
   readonly health?: HealthOptions
+  /** Prometheus metrics. */
   readonly metrics?: MetricsOptions
+  /** From SIGTERM to the exit. */
   readonly shutdown?: ShutdownOptions
+  /** A port of its own for /metrics and health. */
   readonly management?: ManagementOptions
 }
 
