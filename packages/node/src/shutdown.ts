@@ -5,6 +5,7 @@
  * and 128 + the signal's number when one was cut off. An application that listens to the same signal
  * keeps the last word: everything happens but the exit, until the deadline.
  */
+import type { Cluster } from 'node:cluster'
 import { Server } from 'node:net'
 import { constants } from 'node:os'
 import { ownListeners } from './context.js'
@@ -78,7 +79,8 @@ export function createShutdown(settings: Settings['shutdown'], deps: ShutdownDep
     const servers: HttpServer[] = [...deps.servers()]
     const open = new Set(servers)
     for (const server of servers) guard(() => stopListening(server, () => open.delete(server)))
-    await untilQuiet(() => open.size === 0, endTick - reserveMs)
+    const workers = signalWorkers(signal)
+    await untilQuiet(() => open.size === 0, workers, endTick - reserveMs)
     const forced = deps.inFlight() > 0
     if (forced) guard(() => deps.interrupt('shutdown'))
     for (const server of servers) {
@@ -111,10 +113,14 @@ export function createShutdown(settings: Settings['shutdown'], deps: ShutdownDep
    * connections stay open meanwhile, each for one more answer: to close one that looks idle would
    * lose the request that is on its way, and, in Node, the end of an answer not yet written.
    */
-  async function untilQuiet(isClosed: () => boolean, endTick: number): Promise<void> {
+  async function untilQuiet(
+    isClosed: () => boolean,
+    workers: ReadonlySet<unknown>,
+    endTick: number,
+  ): Promise<void> {
     let busyTick = performance.now()
     for (;;) {
-      const isBusy = deps.inFlight() > 0
+      const isBusy = deps.inFlight() > 0 || workers.size > 0
       const tick = performance.now()
       if (isBusy) busyTick = tick
       if (tick >= endTick || (!isBusy && (isClosed() || tick - busyTick >= QUIET_MS))) return
@@ -124,8 +130,10 @@ export function createShutdown(settings: Settings['shutdown'], deps: ShutdownDep
 
   async function runClosers(endTick: number): Promise<number> {
     let failed = 0
-    for (const close of [...closers]) {
-      const leftMs = Math.max(LEAST_MS, endTick - performance.now())
+    for (const [index, close] of [...closers].entries()) {
+      // A share each: one that hangs must not take the time of those behind it.
+      const share = (endTick - performance.now()) / Math.max(1, closers.length - index)
+      const leftMs = Math.max(LEAST_MS, share)
       try {
         const done = await within(Promise.resolve(close()), leftMs)
         if (done) continue
@@ -143,7 +151,7 @@ export function createShutdown(settings: Settings['shutdown'], deps: ShutdownDep
     // Asked now: a listener that the application added with `once` is gone after its call.
     const isAlone = process.listeners(signal).every((listener) => ownListeners.has(listener))
     if (running !== undefined) {
-      if (!isAlone || performance.now() - startTick < SAME_SIGNAL_MS) return
+      if (performance.now() - startTick < SAME_SIGNAL_MS) return
       guard(() => deps.interrupt('shutdown'))
       tellEnd(signal, true, 0)
       process.exit(exitCode(signal, false))
@@ -215,6 +223,26 @@ function stopListening(server: Server, onClosed: () => void): void {
     else if (done !== undefined) server.once('close', () => done())
     return server
   }
+}
+
+/**
+ * In a cluster's primary: passes the signal on to the workers alive now, because an orchestrator
+ * signals the first process only. The answer empties as they end.
+ */
+function signalWorkers(signal: string): ReadonlySet<unknown> {
+  const alive = new Set<unknown>()
+  guard(() => {
+    if (!SIGNALS.includes(signal as Signal)) return
+    const { isPrimary, workers } = process.getBuiltinModule('node:cluster') as unknown as Cluster
+    if (!isPrimary) return
+    for (const worker of Object.values(workers ?? {})) {
+      if (worker === undefined || worker.isDead()) continue
+      alive.add(worker)
+      worker.once('exit', () => alive.delete(worker))
+      worker.process.kill(signal as Signal)
+    }
+  })
+  return alive
 }
 
 /** True when `work` settled well in time; rejects as it does. */

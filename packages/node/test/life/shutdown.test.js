@@ -8,7 +8,7 @@ import { describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import WebSocket from 'ws'
 import { request } from '../contract/harness.js'
-import { receiverOf, startService } from './process.js'
+import { receiverOf, run, startService } from './process.js'
 
 const READY = '/api/v1/health/ready/'
 const LIVE = '/api/v1/health/live/'
@@ -159,6 +159,37 @@ describe('shutdown', { concurrency: 8 }, () => {
       assert.deepEqual([last.event, last.forced], ['shutdown_finished', true])
     })
   }
+
+  test('F37: a second signal ends it at once also beside a listener that does nothing', async () => {
+    const service = await startService({ env: { LIFE_LISTENER: 'passive' } })
+    request(service.port, '/wait?ms=20000').catch(() => {})
+    await service.lines.wait(event('waiting'))
+    service.kill('SIGTERM')
+    await service.lines.wait(event('shutdown_started'))
+    await sleep(400)
+    service.kill('SIGTERM')
+    const { code, afterMs } = await service.ended
+    assert.equal(code, 143)
+    assert.ok(afterMs < 2000, `${afterMs}`)
+  })
+
+  test('a signal to the primary of a cluster drains the workers, and no request is lost', async () => {
+    const program = run(['fixtures/cluster.mjs'])
+    const port = await new Promise((resolve) => {
+      program.child.stderr.on('data', () => {
+        const match = /listening (\d+)/.exec(program.stderr())
+        if (match) resolve(Number(match[1]))
+      })
+    })
+    const answer = request(port, '/')
+    await program.lines.wait(event('waiting'))
+    program.kill('SIGTERM')
+    assert.equal((await answer).body, 'done')
+    const { code, lines } = await program.ended
+    assert.equal(code, 0)
+    assert.equal(lines.filter(event('request_finished')).length, 1)
+    assert.equal(lines.filter(event('shutdown_finished')).length, 2)
+  })
 
   test('F37: Ctrl-C that comes twice at once, by the terminal and by npm, is one signal', async () => {
     const service = await startService()
