@@ -112,9 +112,13 @@ function build(settings: Settings): Telltale {
 
   function sendTrace(unit: Unit, outcome: Outcome): void {
     for (const tracker of traced) {
-      if (settings.trace.format === 'stream' && tracker.span !== undefined) {
-        for (const span of writer.spans(unit, outcome)) tracker.span(span)
-      } else tracker.transaction?.(writer.transaction(unit, outcome))
+      try {
+        if (settings.trace.format === 'stream' && tracker.span !== undefined) {
+          for (const span of writer.spans(unit, outcome)) tracker.span(span)
+        } else tracker.transaction?.(writer.transaction(unit, outcome))
+      } catch (error) {
+        reportFault('TELLTALE_E_TRACKER_CALLBACK', error)
+      }
     }
   }
 
