@@ -27,8 +27,8 @@ export function startKit(options = {}) {
 }
 
 /** Serves `handle` on a free loopback port. */
-export async function serve(handle) {
-  const server = createServer(handle).listen(0, '127.0.0.1')
+export async function serve(handle, host = '127.0.0.1') {
+  const server = createServer(handle).listen(0, host)
   await once(server, 'listening')
   return {
     server,
