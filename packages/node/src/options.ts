@@ -361,7 +361,11 @@ class Reader {
   ): number {
     const { name, value, fromEnv } = this.pick(where, part, key, vars)
     if (value === undefined) return fallback
-    const number = fromEnv ? Number(value) : value
+    const number = fromEnv
+      ? Number.parseFloat(String(value)) === Number(value)
+        ? Number(value)
+        : Number.NaN
+      : value
     if (typeof number !== 'number' || !(number >= min && number <= max)) {
       const hint =
         max === 1 && typeof value === 'string' && value.trim().endsWith('%')
@@ -675,11 +679,10 @@ function resolveErrors(read: Reader, top: Raw): Settings['errors'] {
       )
     }
   }
-  const tracker = part.tracker
   const spool = read.pick('errors.', part, 'spoolDir', ['TELLTALE_SPOOL_DIR'])
   return {
     dsn,
-    trackers: tracker === undefined ? [] : Array.isArray(tracker) ? tracker : [tracker],
+    trackers: readTrackers(read, part.tracker),
     sampleRate: read.number('errors.', part, 'sampleRate', 1, 0, 1, ['SENTRY_SAMPLE_RATE']),
     sendDefaultPii: read.boolean('errors.', part, 'sendDefaultPii', false),
     allowHeaders: read.list('errors.', part, 'allowHeaders', 'header names', isString),
@@ -703,6 +706,26 @@ function resolveErrors(read: Reader, top: Raw): Settings['errors'] {
     contextLines: read.number('errors.', part, 'contextLines', 5, 0, 20),
     serverName: read.string('errors.', part, 'serverName', '', ['SENTRY_NAME']) || undefined,
   }
+}
+
+const TRACKER_METHODS = ['capture', 'flush', 'close'] as const
+
+function readTrackers(read: Reader, value: unknown): readonly ErrorTracker[] {
+  if (value === undefined) return []
+  const trackers: readonly unknown[] = Array.isArray(value) ? value : [value]
+  const bad = trackers.findIndex(
+    (tracker) =>
+      typeof (tracker as Raw | null)?.name !== 'string' ||
+      TRACKER_METHODS.some((method) => typeof (tracker as Raw)[method] !== 'function'),
+  )
+  if (bad < 0) return trackers as readonly ErrorTracker[]
+  read.refuse(
+    'options.errors.tracker',
+    'an ErrorTracker or an array of them',
+    trackers[bad],
+    'Give it a name and the functions capture, flush and close.',
+  )
+  return []
 }
 
 function resolveTrace(read: Reader, top: Raw): Settings['trace'] {

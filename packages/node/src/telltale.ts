@@ -112,9 +112,13 @@ function build(settings: Settings): Telltale {
 
   function sendTrace(unit: Unit, outcome: Outcome): void {
     for (const tracker of traced) {
-      if (settings.trace.format === 'stream' && tracker.span !== undefined) {
-        for (const span of writer.spans(unit, outcome)) tracker.span(span)
-      } else tracker.transaction?.(writer.transaction(unit, outcome))
+      try {
+        if (settings.trace.format === 'stream' && tracker.span !== undefined) {
+          for (const span of writer.spans(unit, outcome)) tracker.span(span)
+        } else tracker.transaction?.(writer.transaction(unit, outcome))
+      } catch (error) {
+        reportFault('TELLTALE_E_TRACKER_CALLBACK', error)
+      }
     }
   }
 
@@ -409,23 +413,45 @@ const DEBUG_PATH = /^\/sentry-debug\/?$/
  */
 function debugError(response: ServerResponse, context: Context): void {
   if (!DEBUG_PATH.test(context.unit.path)) return
-  const { end, writeHead } = response
+  const { end, flushHeaders, write, writeHead } = response
+  const isKept = (status: number): boolean => status === 401 || status === 403 || status >= 500
+  function restore(): void {
+    Object.assign(response, { end, flushHeaders, write, writeHead })
+  }
   response.writeHead = function (this: ServerResponse, ...args: unknown[]) {
-    this.statusCode = Number(args[0])
+    const status = Number(args[0])
+    if (isKept(status)) {
+      restore()
+      return Reflect.apply(writeHead, this, args)
+    }
+    this.statusCode = status
     return this
   } as ServerResponse['writeHead']
-  response.write = (() => true) as ServerResponse['write']
+  response.flushHeaders = function (this: ServerResponse) {
+    if (!isKept(this.statusCode)) return
+    restore()
+    flushHeaders.call(this)
+  }
+  response.write = function (this: ServerResponse, ...args: unknown[]) {
+    if (isKept(this.statusCode)) {
+      restore()
+      return Reflect.apply(write, this, args)
+    }
+    const done = args.find((arg) => typeof arg === 'function')
+    if (done !== undefined) process.nextTick(done as () => void)
+    return true
+  } as ServerResponse['write']
   response.end = function (this: ServerResponse, ...args: unknown[]) {
-    response.end = end
-    response.writeHead = writeHead
-    const status = this.statusCode
-    if (status === 401 || status === 403 || status >= 500) return Reflect.apply(end, this, args)
+    restore()
+    if (isKept(this.statusCode)) return Reflect.apply(end, this, args)
     context.unit.route = '/sentry-debug/'
     try {
       divide(1n, 0n)
     } catch (error) {
       noteError(context.unit, error)
     }
+    const done = args.find((arg) => typeof arg === 'function')
+    if (done !== undefined) this.once('finish', done as () => void)
     for (const name of this.getHeaderNames()) if (name !== 'x-request-id') this.removeHeader(name)
     sendProblem(this, 500, 'Deliberate error', 'This error was raised to test error tracking.')
     return this

@@ -3,19 +3,32 @@
  * publishes nothing, so the user hands the pool to `observe` and that one object is wrapped.
  */
 import { AsyncResource } from 'node:async_hooks'
-import { subscribe, unsubscribe } from 'node:diagnostics_channel'
-import { type Context, currentContext, pushBreadcrumb } from '../context.js'
+import { channel, subscribe, unsubscribe } from 'node:diagnostics_channel'
+import { type Context, currentContext, pushBreadcrumb, storage } from '../context.js'
 import { newSpanId } from './ids.js'
 import { keepSpan, wallMs } from './span.js'
 
 type Query = { readonly context: Context; readonly startTick: number }
-type Kind = { readonly op: string; readonly system: string; readonly countsAsDatabase: boolean }
+type Kind = {
+  readonly op: string
+  readonly system: string
+  readonly countsAsDatabase: boolean
+  /** What is a string in this language; a quoted name is matched too, so that it is skipped whole. */
+  readonly strings: RegExp
+}
+
+/** Standard strings, E'' strings, dollar quotes; "names" are kept. An unclosed string runs to the end. */
+const SQL_STRINGS =
+  /"[^"]*"|\b[eE]'(?:[^'\\]|''|\\.)*(?:'|$)|'(?:[^']|'')*(?:'|$)|\$([A-Za-z_]\w*)?\$.*?(?:\$\1\$|$)/gs
+/** MySQL: a backslash escapes, and double quotes hold strings; `names` are kept. */
+const MYSQL_STRINGS = /`[^`]*`|'(?:[^'\\]|''|\\.)*(?:'|$)|"(?:[^"\\]|""|\\.)*(?:"|$)/gs
 
 /** Statement text for spans and breadcrumbs: literals are values, and values may be secrets. */
-export function withoutLiterals(statement: string): string {
+export function withoutLiterals(statement: string, kind: Pick<Kind, 'system' | 'strings'>): string {
+  const name = kind.system === 'mysql' ? '`' : '"'
   return statement
     .slice(0, 2000)
-    .replace(/'(?:[^']|'')*'/g, '?')
+    .replace(kind.strings, (found: string) => (found.startsWith(name) ? found : '?'))
     .replace(/\b\d+(?:\.\d+)?\b/g, (digits, at: number, text: string) =>
       text[at - 1] === '$' ? digits : '?',
     )
@@ -33,7 +46,7 @@ function finishQuery(query: Query, kind: Kind, statement: string, failed: boolea
     unit.dbMs += endTick - startTick
   }
   if (unit.ended) return
-  const name = withoutLiterals(statement)
+  const name = withoutLiterals(statement, kind)
   keepSpan(unit, {
     spanId: newSpanId(),
     parentSpanId: context.spanId,
@@ -53,9 +66,24 @@ function finishQuery(query: Query, kind: Kind, statement: string, failed: boolea
   })
 }
 
-const MYSQL: Kind = { op: 'db', system: 'mysql', countsAsDatabase: true }
-const REDIS: Kind = { op: 'cache', system: 'redis', countsAsDatabase: false }
-const POSTGRES: Kind = { op: 'db', system: 'postgresql', countsAsDatabase: true }
+const MYSQL: Kind = {
+  op: 'db',
+  system: 'mysql',
+  countsAsDatabase: true,
+  strings: MYSQL_STRINGS,
+}
+const REDIS: Kind = {
+  op: 'cache',
+  system: 'redis',
+  countsAsDatabase: false,
+  strings: SQL_STRINGS,
+}
+const POSTGRES: Kind = {
+  op: 'db',
+  system: 'postgresql',
+  countsAsDatabase: true,
+  strings: SQL_STRINGS,
+}
 
 type Traced = {
   readonly query?: unknown
@@ -103,8 +131,28 @@ export function watchDatabases(): () => void {
       unsubscribe(`tracing:${name}:asyncEnd`, onEnd)
     })
   }
+  for (const name of CALLBACK_CHANNELS) undo.push(keepCallers(name))
   return () => {
     for (const stop of undo) stop()
+  }
+}
+
+/** mysql2's callbacks, also those that its promises are made of, run in whatever freed the connection. */
+const CALLBACK_CHANNELS = ['mysql2:pool:connect', 'mysql2:query', 'mysql2:execute'] as const
+
+/** Lets a traced callback run in the context that was current when its operation was asked for. */
+function keepCallers(name: string): () => void {
+  const callers = new WeakMap<object, Context>()
+  const onStart = (message: unknown): void => {
+    const context = currentContext()
+    if (context !== undefined) callers.set(message as object, context)
+  }
+  const resumed = channel(`tracing:${name}:asyncStart`)
+  subscribe(`tracing:${name}:start`, onStart)
+  resumed.bindStore(storage, (message) => callers.get(message as object) as Context)
+  return () => {
+    unsubscribe(`tracing:${name}:start`, onStart)
+    resumed.unbindStore(storage)
   }
 }
 
