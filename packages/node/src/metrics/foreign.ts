@@ -56,7 +56,8 @@ export async function readForeign(
         shown = name
         current = family(name)
       }
-      current.lines.push(line)
+      // prom-client 15 writes Nan, which OpenMetrics does not know.
+      current.lines.push(line.endsWith(' Nan') ? `${line.slice(0, -4)} NaN` : line)
     }
     if (writer.isDue()) await writer.pause()
   }

@@ -82,6 +82,8 @@ export const OVERFLOW = '_overflow'
 const MAX_VALUE_LENGTH = 1024
 /** Names made from data would grow without bound; families beyond this are not exported. */
 const MAX_FAMILIES = 1000
+/** Labels that the exposition formats keep for buckets and quantiles. */
+const RESERVED_LABELS = new Set(['le', 'quantile'])
 const ROWS_PER_SLAB = 64
 
 /** The last sampled request that fell into a bucket. */
@@ -614,10 +616,10 @@ function validate(
     )
   }
   for (const label of options.labelNames ?? []) {
-    if (!/^(?!__)[a-zA-Z_][a-zA-Z0-9_]*$/.test(label) || (type === 'histogram' && label === 'le')) {
+    if (!/^(?!__)[a-zA-Z_][a-zA-Z0-9_]*$/.test(label) || RESERVED_LABELS.has(label)) {
       throw refused(
         `Metric ${show(options.name)} cannot have a label ${show(label)}.`,
-        'Use letters, digits and _, not starting with a digit or __; le belongs to histograms.',
+        'Use letters, digits and _, not starting with a digit or __; le and quantile are taken.',
       )
     }
   }
