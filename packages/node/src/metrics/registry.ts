@@ -453,7 +453,7 @@ export function createRegistry(maxSeries: number): Registry {
     collected: boolean,
     buckets: readonly number[],
   ): Family {
-    validate(type, options, buckets)
+    validate(options, buckets)
     const name =
       type === 'counter' && options.name.endsWith('_total')
         ? options.name.slice(0, -'_total'.length)
@@ -598,11 +598,7 @@ function sampleNames(name: string, type: MetricType): string[] {
 }
 
 // Names as of https://prometheus.io/docs/concepts/data_model/
-function validate(
-  type: MetricType,
-  options: MetricOptions<string>,
-  buckets: readonly number[],
-): void {
+function validate(options: MetricOptions<string>, buckets: readonly number[]): void {
   if (typeof options.name !== 'string' || !/^[a-zA-Z_:][a-zA-Z0-9_:]*$/.test(options.name)) {
     throw refused(
       `A metric cannot be named ${show(options.name)}.`,
