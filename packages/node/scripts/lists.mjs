@@ -1,7 +1,10 @@
 // `npm run lists -w packages/node` writes the generated lists of docs/ from the built kit and the
 // docstrings of options.ts; test/lists.test.js holds the files to it.
 import { readFileSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
 import { fileURLToPath } from 'node:url'
+import { close, init } from '../dist/esm/entry/index.js'
+import { createMemoryTracker } from '../dist/esm/entry/testing.js'
 import { FAULTS } from '../dist/esm/faults.js'
 import { EVENTS, FIELDS } from '../dist/esm/fields.js'
 
@@ -92,10 +95,82 @@ ${sections.join('\n\n')}
 `
 }
 
-export const LISTS = { 'fields.md': fields, 'errors.md': errors, 'options.md': options }
+/** A real scrape of a kit that has served one request: what it exports, with its own help texts. */
+async function scrape() {
+  const kit = init({
+    service: 'lists',
+    log: { level: 'silent' },
+    errors: { tracker: createMemoryTracker() },
+    health: { checks: { database: () => true } },
+    shutdown: { enabled: false },
+  })
+  const server = createServer((_req, res) => res.end('ok'))
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const url = `http://127.0.0.1:${server.address().port}`
+  await (await fetch(url)).text()
+  await (await fetch(`${url}/api/v1/health/ready/`)).text()
+  const { text } = await kit.metrics.renderText()
+  server.closeAllConnections()
+  server.close()
+  await close()
+  return text
+}
+
+async function metrics() {
+  const families = new Map()
+  let family
+  for (const line of (await scrape()).split('\n')) {
+    const meta = /^# (HELP|TYPE) (\S+) (.*)$/.exec(line)
+    if (meta) {
+      const [, kind, name, rest] = meta
+      family = families.get(name) ?? { labels: [] }
+      families.set(name, family)
+      family[kind] = rest
+    } else if (line !== '' && family.labels.length === 0) {
+      family.labels = [...line.matchAll(/[{,](\w+)="/g)]
+        .map(([, label]) => label)
+        .filter((label) => label !== 'le')
+    }
+  }
+  return `${NOTE}
+# Metrics
+
+Served at \`/metrics\` in Prometheus text, or OpenMetrics with trace ids as exemplars when the scraper asks for it.
+Loopback may read it; others need \`metrics.token\`. Your own: \`counter\`, \`gauge\`, \`histogram\` of \`@telltale/node\`.
+
+${table(
+  ['metric', 'type', 'labels', 'what it tells'],
+  [...families].map(([name, { TYPE, HELP, labels }]) => [
+    `\`${name}\``,
+    TYPE,
+    labels.map((label) => `\`${label}\``).join(' '),
+    HELP,
+  ]),
+)}
+
+More appear when they have something to count: \`telltale_faults_total{code}\`, \`telltale_events_lost_total{reason}\`.
+
+## Questions and their queries
+
+| question | PromQL |
+| --- | --- |
+| share of failed requests | \`sum(rate(http_server_request_duration_seconds_count{http_response_status_code=~"5.."}[5m])) / sum(rate(http_server_request_duration_seconds_count[5m]))\` |
+| p95 by route | \`histogram_quantile(0.95, sum by (le, http_route) (rate(http_server_request_duration_seconds_bucket[5m])))\` |
+| is it ready | \`min by (check) (health_check_status)\` |
+| how busy is the event loop | \`rate(nodejs_eventloop_active_seconds_total[1m]) / (rate(nodejs_eventloop_active_seconds_total[1m]) + rate(nodejs_eventloop_idle_seconds_total[1m]))\` |
+| does the kit lose anything | \`increase(telltale_log_lines_dropped_total[1h]) + sum(increase(telltale_events_lost_total[1h]))\` |
+`
+}
+
+export const LISTS = {
+  'fields.md': fields,
+  'errors.md': errors,
+  'options.md': options,
+  'metrics.md': metrics,
+}
 
 export const fileOf = (name) => fileURLToPath(new URL(`../../../docs/${name}`, import.meta.url))
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  for (const [name, make] of Object.entries(LISTS)) writeFileSync(fileOf(name), make())
+  for (const [name, make] of Object.entries(LISTS)) writeFileSync(fileOf(name), await make())
 }

@@ -6,8 +6,12 @@ import { EVENTS, FIELDS } from '../dist/esm/fields.js'
 import { fileOf, LISTS } from '../scripts/lists.mjs'
 
 for (const [name, make] of Object.entries(LISTS)) {
-  test(`docs/${name} is what the source says`, () => {
-    assert.equal(readFileSync(fileOf(name), 'utf8'), make(), 'Run npm run lists -w packages/node.')
+  test(`docs/${name} is what the source says`, async () => {
+    assert.equal(
+      readFileSync(fileOf(name), 'utf8'),
+      await make(),
+      'Run npm run lists -w packages/node.',
+    )
   })
 }
 
