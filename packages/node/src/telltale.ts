@@ -75,10 +75,21 @@ export function init(options?: TelltaleOptions): Telltale {
   return kit
 }
 
-function isQuietError(error: unknown): boolean {
-  const status = (error as { status?: unknown; statusCode?: unknown } | null | undefined) ?? {}
-  const code = Number(status.statusCode ?? status.status)
-  return code >= 400 && code < 500
+/** A mistake of the client's, as http-errors and the frameworks mark it. */
+function isClientError(error: unknown): boolean {
+  try {
+    const { statusCode, status } = Object(error) as { status?: unknown; statusCode?: unknown }
+    const code = Number(statusCode ?? status)
+    return code >= 400 && code < 500
+  } catch {
+    return false
+  }
+}
+
+/** A 5xx is the service's failure whatever the error says of itself: an upstream's 404, for one. */
+function isFailure(record: RequestRecord): boolean {
+  if (!record.unit.hasError) return false
+  return record.statusCode >= 500 || (record.aborted && !isClientError(record.unit.error))
 }
 
 function outcomeOf(record: RequestRecord): Outcome {
@@ -144,11 +155,7 @@ function build(settings: Settings): Telltale {
     },
     finished(record) {
       const { unit } = record
-      if (
-        unit.hasError &&
-        (record.statusCode >= 500 || record.aborted) &&
-        !isQuietError(unit.error)
-      ) {
+      if (isFailure(record)) {
         storage.run(record.context, () =>
           errors.captureException(unit.error, {
             mechanism: { type: 'http.server', handled: false },

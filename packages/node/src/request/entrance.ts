@@ -58,14 +58,15 @@ export type Entrance = {
 }
 
 const kContext: unique symbol = Symbol.for('telltale.response.context') as never
-const kEmit: unique symbol = Symbol('telltale.emit') as never
+const kWrap: unique symbol = Symbol('telltale.emit') as never
 /** HTTP/2 ends by sessions: `close` lets their streams finish and refuses new ones. */
 type Session = { close(): void; once(event: 'close', listener: () => void): unknown }
 type Marked = ServerResponse & {
   [kContext]?: Context | undefined
   readonly stream?: { readonly session?: Session }
 }
-type Wrapped = NetServer & { [kEmit]?: NetServer['emit'] | undefined }
+type Wrap = { readonly original: NetServer['emit']; readonly ours: NetServer['emit'] }
+type Wrapped = NetServer & { [kWrap]?: Wrap | undefined }
 type StartMessage = {
   readonly request: IncomingMessage
   readonly response: Marked
@@ -93,6 +94,7 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
   const quietPaths = settings.quietPaths
   const makeUnit = createUnitMaker(settings, hooks.decide)
   let isDraining = false
+  let isOpen = false
 
   function begin(request: IncomingMessage, path: string): Context {
     const unit = makeUnit(request, path)
@@ -113,7 +115,7 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
   function onRequestStart(message: unknown): void {
     try {
       const { request, response, socket, server } = message as StartMessage
-      if ((server as Wrapped)[kEmit] === undefined) {
+      if ((server as Wrapped)[kWrap] === undefined) {
         if (ignored.has(server)) return
         wrap(server)
       }
@@ -219,16 +221,16 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
   /** Overrides `emit` of one server, so that probes are answered before the application. */
   function wrap(server: NetServer): void {
     const wrapped = server as Wrapped
-    if (wrapped[kEmit] !== undefined) return
-    const emit = wrapped.emit as (...args: unknown[]) => boolean
-    wrapped[kEmit] = wrapped.emit
+    if (wrapped[kWrap] !== undefined) return
+    const original = wrapped.emit
+    const emit = original as (...args: unknown[]) => boolean
     servers.add(wrapped)
-    wrapped.emit = function (this: NetServer, event: string, ...args: unknown[]): boolean {
+    const ours = function (this: NetServer, event: string, ...args: unknown[]): boolean {
       if (event === 'request') {
         const request = args[0] as IncomingMessage
         const response = args[1] as Marked
         if (response[kContext] === undefined) {
-          const context = admit(request, response)
+          const context = isOpen ? admit(request, response) : undefined
           if (context === null) return true
           if (context !== undefined) {
             return storage.run(context, () => emit.call(this, event, request, response))
@@ -236,6 +238,7 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
         }
         return emit.call(this, event, request, response)
       }
+      if (!isOpen) return Reflect.apply(emit, this, [event, ...args])
       if (event === 'upgrade' || event === 'connect') {
         const context = onUpgrade(args[0] as IncomingMessage, args[1] as Socket)
         if (context !== undefined) {
@@ -245,17 +248,30 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
       else if (event === 'clientError') {
         guarded(() => onClientError(args[0], args[1] as Socket))
       } else if (event === 'timeout') guarded(() => onTimeout(args[0] as Socket))
-      else if (event === 'close') servers.delete(wrapped)
+      else if (event === 'close') unwrap(wrapped)
       return Reflect.apply(emit, this, [event, ...args])
     } as NetServer['emit']
+    wrapped.emit = ours
+    wrapped[kWrap] = { original, ours }
   }
 
-  /** Null: answered by the kit. A context: HTTP/2, which has no channel of its own. */
+  /** Gives a server its own emit back; when somebody wrapped ours, it stays and only hands on. */
+  function unwrap(server: Wrapped): void {
+    servers.delete(server)
+    const wrap = server[kWrap]
+    if (wrap === undefined || server.emit !== wrap.ours) return
+    server.emit = wrap.original
+    server[kWrap] = undefined
+  }
+
+  /**
+   * Null: answered by the kit. A context: what the request channel does not tell of, HTTP/2 and
+   * requests that something else emitted, and requests to the kit's paths that it does not answer.
+   */
   function admit(request: IncomingMessage, response: Marked): Context | null | undefined {
     try {
       const path = pathOf(request.url ?? '/')
       if (hooks.isOwn(path) && hooks.handle(request, response, path)) return null
-      if (request.httpVersionMajor < 2) return undefined
       const context = begin(request, path)
       watch(request, response, context)
       const session = response.stream?.session
@@ -275,7 +291,7 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
   }
 
   function onServer(server: NetServer | undefined): void {
-    if (server === undefined || (server as Wrapped)[kEmit] !== undefined) return
+    if (server === undefined || (server as Wrapped)[kWrap] !== undefined) return
     if (ignored.has(server)) return
     if (server instanceof Server || server.listenerCount('request') > 0) wrap(server)
   }
@@ -296,6 +312,7 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
     inFlight,
     servers: () => servers,
     open() {
+      isOpen = true
       for (const [name, listener] of channels) subscribe(name, listener)
     },
     drain() {
@@ -321,11 +338,8 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
     },
     close() {
       for (const [name, listener] of channels) unsubscribe(name, listener)
-      for (const server of servers) {
-        if (server[kEmit] !== undefined) server.emit = server[kEmit]
-        server[kEmit] = undefined
-      }
-      servers.clear()
+      isOpen = false
+      for (const server of [...servers]) unwrap(server)
       sessions.clear()
     },
   }

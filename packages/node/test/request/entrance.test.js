@@ -1,0 +1,105 @@
+// The entrance in one process: servers that come and go, requests that something else emits.
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import { afterEach, beforeEach, test } from 'node:test'
+import { close, init } from '@telltale/node'
+import { observe } from '@telltale/node/http'
+import { captureLogs, createMemoryTracker } from '@telltale/node/testing'
+
+let tracker
+let logs
+beforeEach(() => {
+  tracker = createMemoryTracker()
+  init({ service: 't', errors: { tracker, captureCrashes: false }, shutdown: { enabled: false } })
+  logs = captureLogs()
+})
+afterEach(async () => {
+  logs.stop()
+  await close()
+})
+
+async function listen(server) {
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  return `http://127.0.0.1:${server.address().port}`
+}
+
+async function end(server) {
+  server.closeAllConnections()
+  server.close()
+  await once(server, 'close')
+}
+
+test('a request to a path of the kit that it does not answer is an ordinary request', async () => {
+  const server = createServer((_req, res) => res.writeHead(404).end())
+  const url = await listen(server)
+  const answer = await fetch(`${url}/metrics`, { headers: { 'x-forwarded-for': '203.0.113.9' } })
+  assert.equal(answer.status, 404)
+  assert.match(answer.headers.get('x-request-id'), /^[0-9a-f-]{36}$/)
+  await end(server)
+})
+
+test('a server that closes and listens again is observed again, once', async () => {
+  const server = createServer((_req, res) => res.end('ok'))
+  const original = server.emit
+  for (let round = 1; round <= 2; round++) {
+    const url = await listen(server)
+    await (await fetch(url)).text()
+    assert.equal((await fetch(`${url}/api/v1/health/live/`)).status, 200)
+    await end(server)
+    assert.equal(logs.of('request_finished').length, round)
+    assert.equal(server.emit, original)
+  }
+})
+
+test('close leaves an emit alone that somebody else put over ours', async () => {
+  const server = createServer((_req, res) => res.end('ok'))
+  const url = await listen(server)
+  await (await fetch(url)).text()
+  const ours = server.emit
+  let seen = 0
+  const theirs = function (...args) {
+    seen++
+    return Reflect.apply(ours, this, args)
+  }
+  server.emit = theirs
+  await close()
+  assert.equal(server.emit, theirs)
+  const answer = await fetch(url)
+  assert.equal(await answer.text(), 'ok')
+  assert.equal(answer.headers.get('x-request-id'), null)
+  assert.ok(seen > 0)
+  await end(server)
+})
+
+test('a request that something else emits on the server has its id and its line', async () => {
+  const inner = createServer((_req, res) => res.end('ok'))
+  const innerUrl = await listen(inner)
+  await (await fetch(innerUrl)).text()
+  const outer = createServer((req, res) => {
+    // As an adapter does that hands requests on from somewhere else.
+    inner.emit('request', req, res)
+  })
+  const answer = await fetch(await listen(outer))
+  assert.equal(await answer.text(), 'ok')
+  assert.equal(logs.of('request_finished').length, 2)
+  await end(outer)
+  await end(inner)
+})
+
+test('a 500 is reported even when its error bears an upstream’s 404', async () => {
+  const server = createServer(
+    observe((_req, res) => {
+      res.statusCode = 500
+      res.flushHeaders()
+      throw Object.assign(new Error('upstream says no'), { status: 404 })
+    }),
+  )
+  const url = await listen(server)
+  await fetch(url)
+    .then((answer) => answer.text())
+    .catch(() => {})
+  assert.equal((await tracker.next()).exception.values.at(-1).value, 'upstream says no')
+  await end(server)
+})
