@@ -1,5 +1,5 @@
 /** PostgreSQL: the pool, the tables, the demo rows. */
-import { log } from '@telltale/node'
+import { log, observe } from '@telltale/node'
 import pg from 'pg'
 import { databaseUrl } from './config.js'
 import { hashToken } from './tokens.js'
@@ -7,14 +7,17 @@ import { hashToken } from './tokens.js'
 /** What runs a query: the pool, or one connection inside a transaction. */
 export type Queryable = Pick<pg.Pool, 'query'>
 
-export const pool: pg.Pool = new pg.Pool({
-  connectionString: databaseUrl,
-  application_name: 'shop',
-  max: 10,
-  // Each wait has an end, so that a database that hangs cannot hold requests for ever.
-  connectionTimeoutMillis: 2000,
-  query_timeout: 5000,
-})
+// Watched, so that a request's line says how many queries it made and how long they took.
+export const pool: pg.Pool = observe(
+  new pg.Pool({
+    connectionString: databaseUrl,
+    application_name: 'shop',
+    max: 10,
+    // Each wait has an end, so that a database that hangs cannot hold requests for ever.
+    connectionTimeoutMillis: 2000,
+    query_timeout: 5000,
+  }),
+)
 
 // An idle connection that breaks is replaced by the pool; without this listener it would end the process.
 pool.on('error', (error) => log.warn('database_connection_lost', { error }))

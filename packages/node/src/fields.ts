@@ -116,9 +116,9 @@ export const FIELDS: Readonly<
   to: { type: 'string', on: 'readiness_changed', meaning: 'readiness now' },
   status: { type: 'string', on: 'readiness_unchanged', meaning: 'readiness now' },
   checks: {
-    type: 'array',
+    type: 'object',
     on: 'readiness_changed, readiness_unchanged',
-    meaning: 'the names of the checks at fault',
+    meaning: 'the checks at fault, each with its reason',
   },
   down_ms: {
     type: 'number',

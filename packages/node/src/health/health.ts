@@ -94,7 +94,7 @@ export type Health = {
 }
 
 /** A result younger than this answers a probe without asking again, milliseconds. */
-const FRESH_MS = 1000
+const FRESH_MS = 500
 const UNHEALTHY_INTERVAL_MS = 1000
 const EXPIRES_AFTER_INTERVALS = 2.5
 const REMINDER_MS = 60_000
