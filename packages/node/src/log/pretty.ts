@@ -1,4 +1,5 @@
 /** Lines for people: one record readable at a glance, coloured where the terminal shows colours. */
+import { RESERVED } from '../fields.js'
 import { LEVELS } from './level.js'
 
 type Json = Readonly<Record<string, unknown>>
@@ -11,19 +12,7 @@ const COLOURS: Readonly<Record<string, string>> = {
   error: '31',
   fatal: '41;97',
 }
-const HEAD = new Set([
-  'timestamp',
-  'level',
-  'event',
-  'service',
-  'environment',
-  'release',
-  'logger',
-  'request_id',
-  'trace_id',
-  'span_id',
-  'error',
-])
+const HEAD = new Set<string>([...RESERVED, 'logger', 'error'])
 
 /** An object with a longer text gets lines of its own. */
 const INLINE_CHARS = 60
