@@ -80,6 +80,7 @@ function options() {
       const type = kind
         .replace(/\s+/g, ' ')
         .replace(/\breadonly /g, '')
+        .replace(/ \| undefined$/, '')
         .trim()
       rows.push([`\`${part === '' ? '' : `${part}.`}${name}\``, `\`${type}\``, meaning])
     }

@@ -13,12 +13,16 @@ import { reportFault } from './faults.js'
 export function bind(fields: Fields): void {
   const unit = currentContext()?.unit
   if (unit === undefined) return
-  if (unit.ended) {
-    reportFault('TELLTALE_E_BIND_AFTER_END', `Fields: ${Object.keys(Object(fields)).join(', ')}.`)
-    return
+  try {
+    if (unit.ended) {
+      reportFault('TELLTALE_E_BIND_AFTER_END', `Fields: ${Object.keys(Object(fields)).join(', ')}.`)
+      return
+    }
+    unit.fields = { ...unit.fields, ...fields }
+    unit.fieldsJson = undefined
+  } catch (error) {
+    reportFault('TELLTALE_E_LOG_ENCODE', error)
   }
-  unit.fields = unit.fields === undefined ? { ...fields } : { ...unit.fields, ...fields }
-  unit.fieldsJson = undefined
 }
 
 /** Runs `work` in the context that was current when `keep` was called: for callbacks of emitters and queues. */

@@ -123,6 +123,8 @@ export class Unit {
   /** Raw request URL with query, for an error event (redacted there); dropped at the end. */
   url = ''
   ended = false
+  /** The answer was given in full before its connection broke. */
+  isAnswered = false
   /** The answer under way, so that a shutdown can make it the last of its connection; dropped at the end. */
   answer: { shouldKeepAlive: boolean } | undefined = undefined
   /** Why the answer is being cut off, when something already knows; '' until then. */

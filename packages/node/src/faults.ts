@@ -4,6 +4,7 @@
  * Configuration faults throw at `init`, all at once. Run-time faults never reach the host: they are
  * counted and told once a minute on stderr.
  */
+import { writeSync } from 'node:fs'
 
 /** Every fault the kit can report: its stable code and what it means. `docs/errors.md` is made of it. */
 export const FAULTS = {
@@ -72,11 +73,19 @@ export function show(value: unknown): string {
 type FaultState = { count: number; reported: number; lastAtMs: number }
 
 const REPORT_EVERY_MS = 60_000
+type Shared = { readonly states: Map<FaultCode, FaultState>; clean: (text: string) => string }
+
 // On globalThis, so that the ESM and the CJS copy of the kit count and report together.
 const KEY = Symbol.for('telltale.faults.v1')
-const shared = globalThis as unknown as Record<symbol, Map<FaultCode, FaultState> | undefined>
-shared[KEY] ??= new Map()
-const states: Map<FaultCode, FaultState> = shared[KEY]
+const holder = globalThis as unknown as Record<symbol, Shared | undefined>
+holder[KEY] ??= { states: new Map(), clean: (text) => text }
+const shared: Shared = holder[KEY]
+const { states } = shared
+
+/** Sets what takes secrets out of a fault's text: an error of the application's may quote a URL. */
+export function cleanFaultsWith(clean: (text: string) => string): void {
+  shared.clean = clean
+}
 
 /**
  * Reports a run-time fault. Never throws, never enters the application's log; each code is told on
@@ -96,8 +105,10 @@ export function reportFault(code: FaultCode, detail: unknown): void {
     const times = state.count - state.reported
     state.reported = state.count
     const text = detail instanceof Error ? detail.message : String(detail)
-    process.stderr.write(
-      `telltale: ${code}: ${FAULTS[code]} ${oneLine(text)}${times > 1 ? ` (${times} times)` : ''}\n`,
+    // Not process.stderr: a closed pipe would become an error event that ends the process.
+    writeSync(
+      2,
+      `telltale: ${code}: ${FAULTS[code]} ${oneLine(shared.clean(text))}${times > 1 ? ` (${times} times)` : ''}\n`,
     )
   } catch {
     // stderr may be closed as well; there is nowhere left to tell it.

@@ -54,19 +54,19 @@ export type HealthCheckSettings = {
 
 export type LogOptions = {
   /** Least severe level written. LOG_LEVEL. Default info. */
-  readonly level?: LevelName | 'silent'
+  readonly level?: LevelName | 'silent' | undefined
   /** TELLTALE_LOG_PRESET. Default telltale. */
-  readonly preset?: Preset
+  readonly preset?: Preset | undefined
   /** Coloured lines for people instead of JSON. TELLTALE_LOG_PRETTY. Default: stdout is a terminal. */
-  readonly pretty?: boolean
+  readonly pretty?: boolean | undefined
   /** Bytes of one line, 1,024 to 1,048,576. Default 16,384 (what Docker keeps in one piece). */
-  readonly maxLineBytes?: number
+  readonly maxLineBytes?: number | undefined
   /** Bytes kept while stdout stalls, at least 65,536. Default 8,388,608. */
-  readonly maxBufferBytes?: number
+  readonly maxBufferBytes?: number | undefined
   /** Write every line at once instead of once a turn of the event loop. Default false. */
-  readonly sync?: boolean
+  readonly sync?: boolean | undefined
   /** Turn console.*, Node warnings into JSON lines. Default true. */
-  readonly captureConsole?: boolean
+  readonly captureConsole?: boolean | undefined
   /**
    * Hold lines below `level` of a request in memory and write them only when it fails or is slow.
    * Default off.
@@ -78,151 +78,151 @@ export type LogOptions = {
 
 export type RequestOptions = {
   /** Default 'always'; TELLTALE_TRUST_REQUEST_ID = always | never. */
-  readonly trustRequestId?: TrustPolicy
+  readonly trustRequestId?: TrustPolicy | undefined
   /** Paths whose successful requests write no line (prefix match); probes and scrapes are quiet anyway. */
-  readonly quietPaths?: readonly string[]
+  readonly quietPaths?: readonly string[] | undefined
   /**
    * Share of successful, fast requests that write request_finished, 0 to 1; the line says its
    * weight. Failures, aborts and slow requests are always written. Default 1.
    */
-  readonly sampleRate?: number
+  readonly sampleRate?: number | undefined
   /** From here a request is slow: kept by sampling and by holdDebug. Milliseconds. Default 1,000. */
-  readonly slowMs?: number
+  readonly slowMs?: number | undefined
   /** Hosts that get X-Request-ID on outgoing requests; '.example.com' covers subdomains. Default loopback only. */
-  readonly propagateRequestIdTo?: readonly string[]
+  readonly propagateRequestIdTo?: readonly string[] | undefined
   /** Hosts that get traceparent on outgoing requests, or true for all. Default true. */
-  readonly propagateTraceTo?: true | readonly string[]
+  readonly propagateTraceTo?: true | readonly string[] | undefined
 }
 
 export type RedactOptions = {
   /** More key names that hold secrets, any case, with or without separators. */
-  readonly keys?: readonly string[]
+  readonly keys?: readonly string[] | undefined
   /** Key names that are never masked though they look like secrets. */
-  readonly allow?: readonly string[]
+  readonly allow?: readonly string[] | undefined
   /** More patterns that are masked inside strings; global flag is implied. */
-  readonly patterns?: readonly RegExp[]
+  readonly patterns?: readonly RegExp[] | undefined
 }
 
 export type ErrorsOptions = {
   /** Sentry-compatible DSN. SENTRY_DSN. Empty or false: off. */
-  readonly dsn?: string | false
+  readonly dsn?: string | false | undefined
   /** Another tracker, or several; instead of the DSN. */
-  readonly tracker?: ErrorTracker | readonly ErrorTracker[]
+  readonly tracker?: ErrorTracker | readonly ErrorTracker[] | undefined
   /** Share of errors sent, 0 to 1. SENTRY_SAMPLE_RATE. Default 1. */
-  readonly sampleRate?: number
+  readonly sampleRate?: number | undefined
   /** Send headers beyond the allow-list (never credentials), cookies' names, client IP. Default false. */
-  readonly sendDefaultPii?: boolean
+  readonly sendDefaultPii?: boolean | undefined
   /** Header names allowed on events besides the built-in list, lower case. */
-  readonly allowHeaders?: readonly string[]
+  readonly allowHeaders?: readonly string[] | undefined
   /** Called with each event before it is sent; return null to drop it. A throw drops it, counted. */
   readonly beforeSend?: (
     event: ErrorEvent,
     hint: { readonly originalException: unknown },
   ) => ErrorEvent | null | undefined
   /** Messages that are not sent: substrings or patterns. */
-  readonly ignoreErrors?: readonly (string | RegExp)[]
+  readonly ignoreErrors?: readonly (string | RegExp)[] | undefined
   /** Errors given to log.error and log.fatal are captured as well. Default true. */
-  readonly captureLogged?: boolean
+  readonly captureLogged?: boolean | undefined
   /** Install handlers for uncaughtException and unhandledRejection. Default true. */
-  readonly captureCrashes?: boolean
+  readonly captureCrashes?: boolean | undefined
   /** Bytes of events waiting to be sent. Default 4,194,304. */
-  readonly maxQueueBytes?: number
+  readonly maxQueueBytes?: number | undefined
   /** Folder for events that could not be sent before exit; false: off. TELLTALE_SPOOL_DIR. Default: a folder below os.tmpdir(). */
-  readonly spoolDir?: string | false
+  readonly spoolDir?: string | false | undefined
   /** Lines of source around each in-app frame. 0 to 20. Default 5. */
-  readonly contextLines?: number
+  readonly contextLines?: number | undefined
   /** Name of the host in events. SENTRY_NAME. Default os.hostname(). */
-  readonly serverName?: string
+  readonly serverName?: string | undefined
 }
 
 export type TraceOptions = {
   /** Share of requests traced, 0 to 1. SENTRY_TRACES_SAMPLE_RATE. Default 0.2. */
-  readonly sampleRate?: number
+  readonly sampleRate?: number | undefined
   /** Decides per request instead of `sampleRate`. */
   readonly sampler?: (request: {
     readonly method: string
     readonly path: string
   }) => number | boolean
   /** 'transaction' items, or span v2 streams. SENTRY_TRACE_LIFECYCLE = static | stream. Default transaction. */
-  readonly format?: 'transaction' | 'stream'
+  readonly format?: 'transaction' | 'stream' | undefined
 }
 
 export type HealthOptions = {
   /** False: no health endpoints. */
-  readonly enabled?: boolean
+  readonly enabled?: boolean | undefined
   /** Default /api/v1/health; TELLTALE_HEALTH_PATH. */
-  readonly basePath?: string
+  readonly basePath?: string | undefined
   /** Checks by name: ready-made ones of `@telltale/node/health`, or any `(signal) => Promise`. */
   readonly checks?: Readonly<Record<string, HealthCheck | HealthCheckSettings>>
   /** Milliseconds between background polls, at least 100. Default 5,000; 1,000 while unhealthy. */
-  readonly intervalMs?: number
+  readonly intervalMs?: number | undefined
   /** True: ready answers 503 `starting` until `telltale.started()` is called. Default false. */
-  readonly waitForStarted?: boolean
+  readonly waitForStarted?: boolean | undefined
   /** Bearer token that shows details. TELLTALE_HEALTH_TOKEN. Loopback always sees them. */
-  readonly token?: string
+  readonly token?: string | undefined
 }
 
 export type MetricsOptions = {
   /** False: nothing is recorded. */
-  readonly enabled?: boolean
+  readonly enabled?: boolean | undefined
   /** Default /metrics; false: recorded, not served on the service's own port. */
-  readonly path?: string | false
+  readonly path?: string | false | undefined
   /** Bearer token for scrapes from beyond loopback; without one they get 404. TELLTALE_METRICS_TOKEN. */
-  readonly token?: string
+  readonly token?: string | undefined
   /** Label sets per metric, 10 to 100,000. Default 2,000. */
-  readonly maxSeries?: number
+  readonly maxSeries?: number | undefined
   /** Event loop, GC, heap, CPU. Default true. */
-  readonly runtime?: boolean
+  readonly runtime?: boolean | undefined
   /** prom-client registries appended to /metrics. */
   readonly registries?: readonly { metrics(): Promise<string> | string }[]
 }
 
 export type ShutdownOptions = {
   /** False: signals are left to the application. Default true. */
-  readonly enabled?: boolean
+  readonly enabled?: boolean | undefined
   /** Milliseconds the port stays open after SIGTERM. Default 5,000 in Kubernetes, else 0. TELLTALE_DRAIN_DELAY_MS. */
-  readonly drainDelayMs?: number
+  readonly drainDelayMs?: number | undefined
   /** Milliseconds from the signal until the process ends whatever happens. Default 25,000. */
-  readonly timeoutMs?: number
+  readonly timeoutMs?: number | undefined
   /** Closed in this order after the last request. */
   readonly closers?: readonly (() => unknown)[]
 }
 
 export type ManagementOptions = {
   /** Port for /metrics and health beside the service's own. TELLTALE_MANAGEMENT_PORT. */
-  readonly port?: number
+  readonly port?: number | undefined
   /** Default 127.0.0.1. */
-  readonly host?: string
+  readonly host?: string | undefined
 }
 
 /** What `init` takes. Every part is optional; the environment fills the rest. */
 export type TelltaleOptions = {
   /** OTEL_SERVICE_NAME. Default: the name in the nearest package.json. */
-  readonly service?: string
+  readonly service?: string | undefined
   /** TELLTALE_ENVIRONMENT, SENTRY_ENVIRONMENT, NODE_ENV. Default development. */
-  readonly environment?: string
+  readonly environment?: string | undefined
   /** TELLTALE_RELEASE, SENTRY_RELEASE. Default: none. */
-  readonly release?: string
+  readonly release?: string | undefined
   /** False: everything off, no cost. TELLTALE_ENABLED=0. */
-  readonly enabled?: boolean
+  readonly enabled?: boolean | undefined
   /** Lines on stdout. */
-  readonly log?: LogOptions
+  readonly log?: LogOptions | undefined
   /** Ids and the end line. */
-  readonly request?: RequestOptions
+  readonly request?: RequestOptions | undefined
   /** What is masked besides the built-in list. */
-  readonly redact?: RedactOptions
+  readonly redact?: RedactOptions | undefined
   /** Error tracking. */
-  readonly errors?: ErrorsOptions
+  readonly errors?: ErrorsOptions | undefined
   /** Performance monitoring. */
-  readonly trace?: TraceOptions
+  readonly trace?: TraceOptions | undefined
   /** Liveness, readiness, start-up. */
-  readonly health?: HealthOptions
+  readonly health?: HealthOptions | undefined
   /** Prometheus metrics. */
-  readonly metrics?: MetricsOptions
+  readonly metrics?: MetricsOptions | undefined
   /** From SIGTERM to the exit. */
-  readonly shutdown?: ShutdownOptions
+  readonly shutdown?: ShutdownOptions | undefined
   /** A port of its own for /metrics and health. */
-  readonly management?: ManagementOptions
+  readonly management?: ManagementOptions | undefined
 }
 
 /** What is on, off, and why: the body of the telltale_started line. */

@@ -13,7 +13,7 @@ import { createErrors, type Errors } from './errors/errors.js'
 import type { ErrorTracker } from './errors/tracker.js'
 import { createSentryTracker } from './errors/trackers/sentry.js'
 import { hasSentryClient, preferSentryClient } from './errors/trackers/sentry-sdk.js'
-import { reportFault } from './faults.js'
+import { cleanFaultsWith, reportFault } from './faults.js'
 import { createHealth, type Health } from './health/health.js'
 import { logging } from './log/logger.js'
 import { createMetrics, type Metrics } from './metrics/metrics.js'
@@ -104,6 +104,7 @@ function outcomeOf(record: RequestRecord): Outcome {
 
 function build(settings: Settings): Telltale {
   const redactor = createRedactor(settings.redact)
+  cleanFaultsWith(redactor.text)
   const trackers = chooseTrackers(settings)
   const errors = createErrors(settings, { redactor, trackers })
   logging.configure(settings, redactor, {
@@ -268,10 +269,10 @@ function build(settings: Settings): Telltale {
 
   const management = openManagement(
     settings,
+    (server) => entrance.ignore(server),
     (request, response, path) =>
       health.handle(request, response, path) || metrics.handle(request, response, path),
   )
-  if (management !== undefined) entrance.ignore(management.server)
 
   if (settings.enabled) {
     log.info('telltale_started', {
@@ -353,6 +354,7 @@ type Management = { readonly server: Server; readonly port: Promise<number | und
 
 function openManagement(
   settings: Settings,
+  prepare: (server: Server) => void,
   handle: (request: IncomingMessage, response: ServerResponse, path: string) => boolean,
 ): Management | undefined {
   if (settings.management === undefined) return undefined
@@ -362,6 +364,8 @@ function openManagement(
     response.writeHead(404, { 'Content-Type': 'text/plain' })
     response.end('Not found. Here are /metrics and the health endpoints.\n')
   })
+  // Before it listens: the entrance is told of every server that does.
+  prepare(server)
   server.unref()
   const opened = new Promise<number | undefined>((resolve) => {
     server.once('error', (error) => {

@@ -58,11 +58,8 @@ function mountTemplate(app: App | undefined, route: Route, baseUrl: string): str
   const rest = baseUrl.split('/').slice(depth + 1)
   const inner = rest.length === 0 ? '' : `/${rest.join('/')}`
   const stack = routerOf(app)?.stack
-  return prefix + ((stack && findMount(stack, route, inner)) ?? inner.replace(ID_SEGMENT, '/:id'))
+  return prefix + ((stack && findMount(stack, route, inner)) ?? (inner === '' ? '' : '/:mount'))
 }
-
-/** What an unknown mount path must not leak into a label: numbers, UUIDs, long hex. */
-const ID_SEGMENT = /\/(?:\d+|[0-9a-f]{8,}(?:-[0-9a-f]{4,})*)(?=\/|$)/gi
 
 // Express 4 throws when `app.router` is read.
 function routerOf(app: App | undefined): { readonly stack?: Layer[] } | undefined {
@@ -83,13 +80,31 @@ function findMount(stack: readonly Layer[], route: Route, base: string): string 
   return undefined
 }
 
+/** The mount path with its parameters' names; compared decoded, as the router decodes them. */
 function named(path: string, params: Record<string, string> | undefined): string {
-  const names = new Map(Object.entries(params ?? {}).map(([name, value]) => [value, name]))
+  const names = new Map<string, string[]>()
+  for (const [name, value] of Object.entries(params ?? {})) {
+    names.set(value, [...(names.get(value) ?? []), name])
+  }
   return path
     .split('/')
     .map((part) => {
-      const name = names.get(part)
-      return name === undefined ? part : `:${name}`
+      if (part === '') return part
+      const name = names.get(decoded(part))?.shift()
+      if (name !== undefined) return `:${name}`
+      // A parameter inside a segment (`/:a-:b`): the whole segment stands for it.
+      const inside = [...names].find(
+        ([value, left]) => left.length > 0 && value !== '' && decoded(part).includes(value),
+      )
+      return inside === undefined ? part : `:${inside[1].shift()}`
     })
     .join('/')
+}
+
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part)
+  } catch {
+    return part
+  }
 }

@@ -4,11 +4,11 @@
  * exception is under way, and only when nobody else handles it, to hold the process for the flush.
  * https://nodejs.org/api/process.html#event-uncaughtexceptionmonitor
  */
-import { readFileSync } from 'node:fs'
 import { inspect } from 'node:util'
 import { reportFault } from '../faults.js'
 import type { Errors } from './errors.js'
-import { errorStack } from './exception.js'
+import { errorMessage, errorStack } from './exception.js'
+import { framesOf, readCode } from './stack.js'
 
 export type CrashOrigin = 'uncaughtException' | 'unhandledRejection'
 
@@ -140,7 +140,7 @@ function printLikeNode(error: unknown): void {
   const told =
     stack === ''
       ? `Uncaught:\n${text}\n(Use \`node --trace-uncaught ...\` to show where the exception was thrown)`
-      : `${sourceExcerpt(stack)}${text}`
+      : `${sourceExcerpt(framesOf(stack, errorMessage(error)))}${text}`
   process.stderr.write(`${told}\n\nNode.js ${process.version}\n`)
 }
 
@@ -153,7 +153,7 @@ function sourceExcerpt(stack: string): string {
   const [, script = '', line = '0', column = '1'] = place
   try {
     const path = script.startsWith('file://') ? decodeURIComponent(script.slice(7)) : script
-    const text = readFileSync(path, 'utf8').split('\n')[Number(line) - 1]
+    const text = readCode(path).split('\n')[Number(line) - 1]
     if (text === undefined || text.length > 200) return ''
     // Node's caret stands under `throw`, the stack's column under the error that is thrown.
     const before = text.slice(0, Number(column) - 1)

@@ -17,7 +17,7 @@ import type { ChainLink } from './exception.js'
 import { severity } from './scope.js'
 import { type Budget, EVENT_CHARS, type Redactor, type Scrub } from './scrub.js'
 import type { Frames } from './source-context.js'
-import { parseStack } from './stack.js'
+import { parseFrames } from './stack.js'
 import type { ErrorEvent, ExceptionValue } from './tracker.js'
 
 /** Name of the kit in events. */
@@ -128,7 +128,7 @@ export function createEventWriter(
       }
       if (Object.keys(data).length > 0) about.data = scrub.fields(data, budget)
       if (link.stack !== '') {
-        const resolved = frames.resolve(parseStack(link.stack, link.value))
+        const resolved = frames.resolve(parseFrames(link.stack))
         // Newest first here: where room runs out, the frames farthest from the throw lose their lines.
         for (let i = resolved.length - 1; i >= 0; i--) {
           const frame = resolved[i] as (typeof resolved)[number]

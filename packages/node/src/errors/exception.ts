@@ -4,6 +4,7 @@
  * https://develop.sentry.dev/sdk/data-model/event-payloads/exception/
  */
 import { cut, read } from './scrub.js'
+import { framesOf } from './stack.js'
 
 /** One error of a chain; `id` 0 is what was thrown. */
 export type ChainLink = {
@@ -128,7 +129,10 @@ export function readChain(thrown: unknown, syntheticStack: () => string): ChainL
     links.push({
       type: isError ? errorType(error) : 'NonError',
       value: cut(errorMessage(error), MAX_VALUE),
-      stack: (stack === '' && parentId === -1 ? syntheticStack() : stack).slice(0, MAX_STACK),
+      stack: (stack === '' && parentId === -1
+        ? syntheticStack()
+        : framesOf(stack, errorMessage(error))
+      ).slice(0, MAX_STACK),
       id,
       parentId,
       source,

@@ -2,14 +2,12 @@
  * Turns call sites into Sentry's frames: original position by source map, lines around it, path and
  * module from the project root. One cache of finished frames makes the second error of a place cheap.
  */
-import { readFileSync, statSync } from 'node:fs'
 import { createLru } from './lru.js'
 import type { Redactor } from './scrub.js'
 import { createSourceMaps } from './source-map.js'
-import { type CallSite, isInApp, moduleName, relativeTo } from './stack.js'
+import { type CallSite, isInApp, moduleName, readCode, relativeTo } from './stack.js'
 import type { StackFrame } from './tracker.js'
 
-const MAX_FILE_BYTES = 8 * 1024 * 1024
 const MAX_LINE_CHARS = 200
 
 export type Frames = {
@@ -28,10 +26,10 @@ export function createFrames(root: string, contextLines: number, redactor: Redac
     if (known !== undefined) return known
     let source: Source
     try {
-      if (statSync(file).size > MAX_FILE_BYTES) source = { text: '', missing: 'larger than 8 MiB' }
-      else source = { text: readFileSync(file, 'utf8'), missing: '' }
-    } catch {
-      source = { text: '', missing: 'missing' }
+      source = { text: readCode(file), missing: '' }
+    } catch (error) {
+      const reason = (error as NodeJS.ErrnoException).code ?? (error as Error).message
+      source = { text: '', missing: reason }
     }
     texts.set(file, source, source.text.length * 2 + 256)
     return source

@@ -109,7 +109,10 @@ function readMap(file: string, code: string): { loaded: Loaded; weight: number }
         : resolve(folder, decodeURIComponent(url.replace(/[?#].*$/, '')))
   let text: string
   try {
-    if (statSync(path).size > MAX_MAP_BYTES)
+    const stats = statSync(path)
+    if (!stats.isFile())
+      return { loaded: { folder, reason: `not a regular file: ${path}` }, weight: 0 }
+    if (stats.size > MAX_MAP_BYTES)
       return { loaded: { folder, reason: `larger than 16 MiB: ${path}` }, weight: 0 }
     text = readFileSync(path, 'utf8')
   } catch {

@@ -2,7 +2,7 @@
  * Reads V8's stack text: https://v8.dev/docs/stack-trace-api. CommonJS paths, ESM file URLs, eval,
  * async, native, `new`, anonymous functions, node: internals, Windows paths.
  */
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 
 /** One line of a stack, as V8 wrote it. */
@@ -17,20 +17,50 @@ export type CallSite = {
   readonly column: number
 }
 
+/** What source files are called. */
+const CODE = /\.(?:[cm]?[jt]sx?|vue|svelte|coffee)$/i
+const MAX_CODE_BYTES = 8 * 1024 * 1024
+
+/**
+ * The text of a source file that a frame names. Throws with a short reason for anything else: a
+ * frame may have been written by whoever wrote the error's message, so only regular files with the
+ * name of code are read, never a device, a pipe or a secret.
+ */
+export function readCode(file: string): string {
+  if (!CODE.test(file)) throw new Error('not a source file')
+  const stats = statSync(file, { throwIfNoEntry: false })
+  if (stats === undefined) throw new Error('missing')
+  if (!stats.isFile()) throw new Error('not a regular file')
+  if (stats.size > MAX_CODE_BYTES) throw new Error('larger than 8 MiB')
+  return readFileSync(file, 'utf8')
+}
+
+/**
+ * The frames of a stack without the message before them: lines of a message that look like frames
+ * are not taken for some. When the message is not at its place (it was changed after the error was
+ * made), only the last lines are kept, as many as V8 writes.
+ */
+export function framesOf(stack: string, message: string): string {
+  if (message === '') return stack
+  const found = stack.indexOf(message)
+  if (found !== -1 && found < 256) return stack.slice(found + message.length)
+  const lines = stack.split('\n')
+  const limit = Number(Error.stackTraceLimit) || 10
+  return lines.slice(-limit).join('\n')
+}
+
 /** Frames kept of one stack: the newest. */
 const MAX_FRAMES = 50
 
-/**
- * Reads a stack, newest call first as V8 writes it. `message` is the error's, so that lines of a
- * message that look like frames are not taken for some. Never throws.
- */
+/** Reads the frames of a stack, newest call first as V8 writes them. Never throws. */
 export function parseStack(stack: string, message: string): CallSite[] {
+  return parseFrames(framesOf(stack, message))
+}
+
+/** As parseStack, for a text without the message. */
+export function parseFrames(stack: string): CallSite[] {
   const sites: CallSite[] = []
   let at = 0
-  if (message !== '') {
-    const found = stack.indexOf(message)
-    if (found !== -1 && found < 256) at = found + message.length
-  }
   while (at < stack.length && sites.length < MAX_FRAMES) {
     let end = stack.indexOf('\n', at)
     if (end === -1) end = stack.length

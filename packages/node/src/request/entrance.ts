@@ -143,7 +143,7 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
     try {
       const context = this[kContext]
       if (context === undefined || context.unit.ended) return
-      const isComplete = this.writableFinished
+      const isComplete = this.writableFinished || context.unit.isAnswered
       const status = isComplete || this.headersSent ? this.statusCode : 499
       finish(context, status, isComplete ? '' : context.unit.cutOff || 'client_closed', this.req)
     } catch (error) {
@@ -207,8 +207,12 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
     if (context !== undefined && !context.unit.ended) {
       // The request in flight on this socket gets its own line when its response closes.
       if (code === 'ERR_HTTP_REQUEST_TIMEOUT') context.unit.cutOff = 'timeout'
-      return
+      if (socket._httpMessage?.writableEnded !== true) return
+      // Answered already: what follows it on the wire is what the parser refused.
+      context.unit.isAnswered = true
     }
+    // A client that leaves within a message was refused nothing.
+    if (code === 'HPE_INVALID_EOF_STATE') return
     if (!code.startsWith('HPE_') && code !== 'ERR_HTTP_REQUEST_TIMEOUT') return
     hooks.rejected({ code, statusCode: REJECTED_STATUS[code] ?? 400 })
   }

@@ -74,6 +74,15 @@ export function wallMs(unit: Unit, tick: number): number {
   return unit.startMs + (tick - unit.startTick)
 }
 
+/** A copy that the caller's later changes do not reach; undefined when it cannot be read. */
+function copyOf(attributes: Fields | undefined): Record<string, unknown> | undefined {
+  try {
+    return attributes === undefined ? undefined : { ...attributes }
+  } catch {
+    return undefined
+  }
+}
+
 /** Calls `settle(failed)` when `run` has returned, thrown, or its promise has settled; passes all through. */
 function settleWith<T>(run: () => T, settle: (failed: boolean) => void): T {
   let result: T
@@ -119,8 +128,7 @@ export function startSpan<T>(options: SpanOptions, work: (span: Span) => T): T {
   const unit = context.unit
   const spanId = newSpanId()
   const startTick = performance.now()
-  let data: Record<string, unknown> | undefined =
-    options.attributes === undefined ? undefined : { ...options.attributes }
+  let data: Record<string, unknown> | undefined = copyOf(options.attributes)
   let status: 'ok' | 'error' = 'ok'
   const span: Span = {
     spanId,
