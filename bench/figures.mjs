@@ -13,12 +13,12 @@ export function spread(values) {
   return `${show(median(values))} (${show(Math.min(...values))}–${show(Math.max(...values))})`
 }
 
-/** The figures of one variant: spreads, and ratios to bare of the same round. */
-export function summarise(rows, { framework, workload, variant }) {
+/** The figures of one variant, and its ratios to another (bare) in the same round. */
+export function summarise(rows, { framework, workload, variant }, reference = 'bare') {
   const of = (name) =>
     rows.filter((r) => r.framework === framework && r.workload === workload && r.variant === name)
   const own = of(variant)
-  const bare = new Map(of('bare').map((row) => [row.round, row]))
+  const bare = new Map(of(reference).map((row) => [row.round, row]))
   const paired = own.filter((row) => bare.has(row.round))
   const ratios = paired.map((row) => row.rps / bare.get(row.round).rps)
   const added = paired.map((row) => row.cpu_us_per_request - bare.get(row.round).cpu_us_per_request)

@@ -1,5 +1,5 @@
 // node bench/micro.mjs: one log call, one disabled call, one histogram observation, against pino and
-// prom-client in the same run; import + init in fresh processes. Best of several blocks, nanoseconds.
+// prom-client in the same run; import + init in fresh processes. Medians of several blocks, nanoseconds.
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { spawnSync } from 'node:child_process'
 import { openSync } from 'node:fs'
@@ -124,9 +124,11 @@ const probe = (code) => {
 }
 const tail =
   'process.stderr.write(JSON.stringify({ ms: performance.now() - start, mb: process.memoryUsage.rss() / 1048576 }) + "\\n"); process.exit(0)'
-const bare = probe(`const start = performance.now(); await import('node:http'); ${tail}`)
+const bare = probe(
+  `const start = performance.now(); await import('node:http'); await new Promise(setImmediate); ${tail}`,
+)
 const kit = probe(
-  `const start = performance.now(); await import('node:http'); const { init } = await import('@telltale/node'); init({ service: 'x' }); ${tail}`,
+  `const start = performance.now(); await import('node:http'); const { init } = await import('@telltale/node'); init({ service: 'x' }); await new Promise(setImmediate); ${tail}`,
 )
 console.error(
   `\nimport + init: ${(kit.ms - bare.ms).toFixed(1)} ms and ${(kit.mb - bare.mb).toFixed(1)} MB more than node:http alone (median of 7 processes)`,

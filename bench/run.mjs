@@ -72,17 +72,21 @@ const canPin = process.platform === 'linux' && availableParallelism() > 1 && has
 const pin = (cpu, command, args) =>
   canPin ? ['taskset', ['-c', String(cpu), command, ...args]] : [command, args]
 
-async function listening(child) {
-  let text = ''
-  for await (const part of child.stderr) {
-    text += part
-    const match = /listening (\d+)/.exec(text)
-    if (match) {
-      child.stderr.resume()
-      return Number(match[1])
-    }
-  }
-  throw new Error(`it ended before it listened:\n${text}`)
+/** The port a child tells on stderr; what it says later (faults, warnings) goes on to ours. */
+function listening(child) {
+  return new Promise((resolve, reject) => {
+    let text = ''
+    let isTold = false
+    child.stderr.setEncoding('utf8').on('data', (part) => {
+      if (isTold) return process.stderr.write(part)
+      text += part
+      const match = /listening (\d+)/.exec(text)
+      if (match === null) return
+      isTold = true
+      resolve(Number(match[1]))
+    })
+    child.once('exit', () => reject(new Error(`it ended before it listened:\n${text}`)))
+  })
 }
 
 function start(cpu, args, options = {}) {
@@ -100,7 +104,13 @@ async function startVariant(framework, variant, sinkPort, flags) {
   const stdout = flags.stdout === 'file' ? openSync(file, 'w') : 'pipe'
   const child = start(0, [...preload, `servers/${FRAMEWORKS[framework]}.mjs`, variant], {
     stdio: ['ignore', stdout, 'pipe'],
-    env: { ...process.env, NODE_ENV: 'production', SENTRY_DSN: dsn },
+    env: {
+      ...process.env,
+      NODE_ENV: 'production',
+      SENTRY_DSN: dsn,
+      SENTRY_TRACES_SAMPLE_RATE: '0.2',
+      LOG_LEVEL: 'info',
+    },
   })
   let reader
   if (flags.stdout === 'pipe') {
@@ -204,6 +214,10 @@ async function end(server) {
 
 function report(rows, flags, colour) {
   const entries = []
+  function overHand(framework, workload, variant) {
+    const { ratios } = summarise(rows, { framework, workload, variant }, 'hand-wired')
+    return ratios.length === 0 ? '–' : spread(ratios)
+  }
   const lines = []
   for (const framework of flags.frameworks) {
     for (const workload of flags.workloads) {
@@ -216,6 +230,7 @@ function report(rows, flags, colour) {
           variant,
           spread(own.map((row) => row.rps)),
           spread(ratios),
+          overHand(framework, workload, variant),
           spread(own.map((row) => row.cpu_us_per_request)),
           spread(added),
           spread(own.map((row) => row.p50_ms)),
@@ -237,6 +252,7 @@ function report(rows, flags, colour) {
     'variant',
     'requests/s',
     'of bare',
+    'of hand-wired',
     'CPU µs',
     'added µs',
     'p50 ms',
@@ -270,17 +286,28 @@ console.log(
 const colour = process.stdout.isTTY === true && !process.env.NO_COLOR
 const sink = start(1, ['sink.mjs'])
 const sinkPort = await listening(sink)
+let received = ''
+sink.stdout.setEncoding('utf8').on('data', (part) => {
+  received += part
+})
 const rows = []
+const servers = []
+process.once('SIGINT', () => {
+  for (const server of servers) server.child.kill('SIGKILL')
+  sink.kill('SIGKILL')
+  process.exit(130)
+})
 try {
   for (const framework of flags.frameworks) {
-    const servers = []
     for (const variant of flags.variants) {
       servers.push(await startVariant(framework, variant, sinkPort, flags))
       servers.at(-1).child.kill('SIGSTOP')
     }
     for (const workload of flags.workloads) {
       for (let round = 0; round <= flags.rounds; round++) {
-        for (const server of servers) {
+        // Each round begins with another variant, so that none always follows the same one.
+        for (let turn = 0; turn < servers.length; turn++) {
+          const server = servers[(turn + round) % servers.length]
           const row = await measure(server, workload, round, round === 0 ? 1 : flags.seconds)
           if (round > 0) rows.push(row)
         }
@@ -288,12 +315,20 @@ try {
       }
     }
     process.stderr.write('\r\u001b[K')
-    for (const server of servers) await end(server)
+    await Promise.all(servers.splice(0).map(end))
   }
 } finally {
-  sink.kill('SIGUSR2')
+  await Promise.all(servers.map(end))
+}
+sink.kill('SIGUSR2')
+await once(sink, 'exit')
+const { posts, items } = JSON.parse(received || '{"posts":0,"items":0}')
+if (items === 0 && flags.variants.length > 1) {
+  console.error('bench: the sink received no traces, so the figures would flatter: not reported.')
+  process.exit(1)
 }
 report(rows, flags, colour)
+console.log(`The sink parsed ${items} items in ${posts} posts.\n`)
 if (flags.json) {
   mkdirSync(dirname(flags.json), { recursive: true })
   writeFileSync(flags.json, `${JSON.stringify(rows, null, 1)}\n`)

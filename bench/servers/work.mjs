@@ -8,7 +8,7 @@ export function user(id) {
     name: 'Ada Lovelace',
     email: 'ada@example.org',
     roles: ['admin', 'author'],
-    bio: 'first of her kind, still read',
+    bio: 'first of her kind, read.',
     ok: true,
   }
 }

@@ -95,6 +95,7 @@ export async function startApp({ args, env = {}, options, execArgv = [] }) {
       const match = /listening (\d+)/.exec(stderr)
       if (match) resolve(Number(match[1]))
     })
+    child.once('error', reject)
     child.once('exit', (code) => reject(new Error(`exit ${code} before listening: ${stderr}`)))
   })
   const exited = once(child, 'exit')
