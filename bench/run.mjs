@@ -157,8 +157,8 @@ async function load(port, path, seconds) {
     return {
       requests: Number(/(\d+) requests in/.exec(text)[1]),
       rps: Number(/Requests\/sec:\s+([\d.]+)/.exec(text)[1]),
-      p50: milliseconds(/50%\s+(\S+)/.exec(text)[1]),
-      p99: milliseconds(/99%\s+(\S+)/.exec(text)[1]),
+      p50: milliseconds(/^\s+50%\s+(\S+)/m.exec(text)[1]),
+      p99: milliseconds(/^\s+99%\s+(\S+)/m.exec(text)[1]),
     }
   }
   const [command, args] = pin(1, process.execPath, [
