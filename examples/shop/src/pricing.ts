@@ -1,9 +1,10 @@
 /** The second service: gives discounts. A process of its own, on node:http alone, observed by the same kit. */
 import { init, log } from '@telltale/node'
+import { eventLoop } from '@telltale/node/health'
 import { host, port } from './config.js'
 import { listen } from './listen.js'
 
-init({ service: 'pricing' })
+init({ service: 'pricing', health: { checks: { event_loop: eventLoop() } } })
 
 const { url } = await listen(
   (request, response) => {
