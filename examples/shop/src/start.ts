@@ -13,6 +13,9 @@ const say = (text: string): void => {
 }
 const file = (name: string): string => fileURLToPath(new URL(name, import.meta.url))
 
+/** How long a database of the user's own may take before we say that it is what we wait for. */
+const PATIENCE_MS = 5000
+
 const services: ChildProcess[] = []
 let isStopping = false
 process.on('SIGINT', stop)
@@ -100,7 +103,16 @@ async function stop(): Promise<void> {
 }
 
 async function isReady(): Promise<boolean> {
+  const since = performance.now()
+  let isTold = false
   while (!isStopping && shop.exitCode === null && shop.signalCode === null) {
+    if (!isTold && DATABASE_URL && performance.now() - since > PATIENCE_MS) {
+      isTold = true
+      say(`
+  The shop cannot use the PostgreSQL at ${place(DATABASE_URL)} yet: the reason is in its lines database_not_ready.
+  It goes on trying. Start that server or correct DATABASE_URL; without DATABASE_URL an embedded one is used.
+`)
+    }
     try {
       if ((await fetch(`${base}/api/v1/health/ready/`)).ok) return true
     } catch {
@@ -109,6 +121,11 @@ async function isReady(): Promise<boolean> {
     await wait(100)
   }
   return false
+}
+
+/** Host and port of a URL: it may hold a password, which nobody should print. */
+function place(url: string): string {
+  return URL.canParse(url) ? new URL(url).host : 'DATABASE_URL'
 }
 
 async function isTaken(port: number): Promise<boolean> {
