@@ -1,7 +1,8 @@
 /**
  * The context of one unit of work (a request, a job, a runWith call), carried by the process's one
- * AsyncLocalStorage. It holds strings and small values only, never a request or a response, and is
- * emptied when the unit ends, because Node keeps stores reachable over idle keep-alive sockets.
+ * AsyncLocalStorage. It holds strings and small values, and the response only while it is under way
+ * (`answer`); it is emptied when the unit ends, because Node keeps stores reachable over idle
+ * keep-alive sockets.
  */
 import { AsyncLocalStorage } from 'node:async_hooks'
 

@@ -225,9 +225,6 @@ export type TelltaleOptions = {
   readonly management?: ManagementOptions | undefined
 }
 
-/** What is on, off, and why: the body of the telltale_started line. */
-export type Decision = { readonly on: boolean; readonly why: string }
-
 /** Options with environment and defaults applied; frozen. */
 export type Settings = {
   readonly service: string

@@ -20,7 +20,7 @@ test('every option has a docstring in its list', () => {
   const listed = readFileSync(fileOf('options.md'), 'utf8')
   const types = source.slice(
     source.indexOf('export type LogOptions'),
-    source.indexOf('export type Decision'),
+    source.indexOf('export type Settings'),
   )
   for (const [, name] of types.matchAll(/^ {2}readonly (\w+)\?:/gm)) {
     assert.match(listed, new RegExp(`[.\`]${name}\``), name)
