@@ -68,7 +68,8 @@ if (await isReady()) {
     curl -i ${base}/api/v1/health/ready/
     curl -s ${base}/metrics
 
-  Compare X-Request-ID in an answer with request_id in the lines below. Ctrl-C ends everything.
+  Compare X-Request-ID in an answer with the id in the lines below${process.stdout.isTTY ? ' (its first eight characters end the line)' : ''}.
+  Ctrl-C ends everything.
 `)
 }
 
