@@ -13,8 +13,6 @@ export type Endpoint = {
    * the sender may know that it exists. False: not ours, the application answers. Never throws.
    */
   handle(request: IncomingMessage, response: ServerResponse, path: string): boolean
-  /** Answers whoever asks: for a port of its own. Never throws. */
-  serve(request: IncomingMessage, response: ServerResponse): void
 }
 
 export function createEndpoint(settings: Settings['metrics'], scraper: Scraper): Endpoint {
@@ -66,7 +64,6 @@ export function createEndpoint(settings: Settings['metrics'], scraper: Scraper):
   }
 
   return {
-    serve,
     handle(request, response, requested) {
       if (path === undefined || (requested !== path && requested !== slashed)) return false
       if (!isLocal(request)) {

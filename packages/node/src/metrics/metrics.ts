@@ -48,7 +48,6 @@ export function createMetrics(settings: Settings): Metrics {
     requestStarted: http.requestStarted,
     requestFinished: http.requestFinished,
     handle: enabled ? endpoint.handle : () => false,
-    serve: endpoint.serve,
     async renderText(accept) {
       const { chunks, format } = await scraper.render(chooseFormat(accept))
       return { contentType: CONTENT_TYPES[format], text: Buffer.concat(chunks).toString() }

@@ -58,17 +58,21 @@ export function referenceParser(text) {
 
 const SAMPLE =
   /^([a-zA-Z_:][\w:]*)(?:\{((?:[^"}]|"(?:[^"\\]|\\.)*")*)\})? (\S+)( # \{.*\} \S+( \S+)?)?$/
+const SUFFIXES = ['', '_total', '_bucket', '_sum', '_count', '_created', '_info']
+const number = (text) => (/^[+]Inf$/.test(text) ? Number.POSITIVE_INFINITY : Number(text))
 
-/** Throws when samples repeat, families interleave, buckets fall, or +Inf is not the count. */
+/** Throws when samples repeat, families interleave, buckets are wrong, or +Inf is not the count. */
 export function checkExposition(text, { openMetrics = false } = {}) {
   if (!text.endsWith('\n')) throw new Error('the last line does not end')
-  if (openMetrics !== text.endsWith('# EOF\n')) throw new Error('# EOF is wrong')
+  const lines = text.slice(0, -1).split('\n')
+  const eof = lines.indexOf('# EOF')
+  if (openMetrics ? eof !== lines.length - 1 : eof !== -1) throw new Error('# EOF is wrong')
   const seen = new Set()
   const closed = new Set()
   const buckets = new Map()
   const counts = new Map()
   let family
-  for (const line of text.slice(0, -1).split('\n')) {
+  for (const line of lines) {
     if (line === '# EOF') continue
     if (line.startsWith('# ')) {
       const name = line.split(' ')[2]
@@ -82,23 +86,27 @@ export function checkExposition(text, { openMetrics = false } = {}) {
     const match = SAMPLE.exec(line)
     if (match === null) throw new Error(`not a sample: ${line.slice(0, 200)}`)
     const [, name, labels = '', value] = match
-    if (!name.startsWith(family.replace(/_total$/, '')))
+    if (!SUFFIXES.some((suffix) => name === family + suffix)) {
       throw new Error(`${name} is outside its family ${family}`)
+    }
     const key = `${name}{${labels}}`
     if (seen.has(key)) throw new Error(`sample twice: ${key}`)
     seen.add(key)
-    const number = value === '+Inf' ? Number.POSITIVE_INFINITY : Number(value)
-    if (Number.isNaN(number) && value !== 'NaN') throw new Error(`not a number: ${line}`)
-    if (name.endsWith('_bucket')) {
-      const series = name.slice(0, -7) + labels.replace(/,?le="[^"]*"/, '')
-      const last = buckets.get(series) ?? -1
-      if (number < last) throw new Error(`buckets fall in ${series}`)
-      buckets.set(series, number)
-    } else if (name.endsWith('_count')) counts.set(name.slice(0, -6) + labels, number)
+    if (Number.isNaN(number(value)) && value !== 'NaN') throw new Error(`not a number: ${line}`)
+    const le = /(?:^|,)le="([^"]*)"/.exec(labels)
+    const rest = labels.replace(/(?:^|,)le="[^"]*"/, '').replace(/^,/, '')
+    if (name.endsWith('_bucket') && le !== null) {
+      const series = `${name.slice(0, -7)}{${rest}}`
+      const last = buckets.get(series) ?? { le: Number.NEGATIVE_INFINITY, value: 0 }
+      const next = { le: number(le[1]), value: number(value) }
+      if (!(next.le > last.le)) throw new Error(`bounds out of order in ${series}`)
+      if (next.value < last.value) throw new Error(`buckets fall in ${series}`)
+      buckets.set(series, next)
+    } else if (name.endsWith('_count')) counts.set(`${name.slice(0, -6)}{${labels}}`, number(value))
   }
-  for (const [series, count] of counts) {
-    if (buckets.has(series) && buckets.get(series) !== count)
-      throw new Error(`+Inf is not the count of ${series}`)
+  for (const [series, last] of buckets) {
+    if (last.le !== Number.POSITIVE_INFINITY) throw new Error(`no +Inf bucket in ${series}`)
+    if (counts.get(series) !== last.value) throw new Error(`+Inf is not the count of ${series}`)
   }
 }
 

@@ -3,13 +3,20 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
 import { gunzipSync } from 'node:zlib'
 import client from 'prom-client'
 import { Context, Unit } from '../../dist/esm/context.js'
 import { faultCounts } from '../../dist/esm/faults.js'
 import { createMetrics } from '../../dist/esm/metrics/metrics.js'
 import { resolveOptions } from '../../dist/esm/options.js'
-import { checkExposition, promtool, referenceParser, startPrometheus } from './judges.js'
+import {
+  checkExposition,
+  promtool,
+  promtoolRun,
+  referenceParser,
+  startPrometheus,
+} from './judges.js'
 
 const OPENMETRICS = 'application/openmetrics-text;version=1.0.0'
 const PROMETHEUS_ACCEPT =
@@ -74,6 +81,20 @@ test('the checker refuses what it is there for', () => {
     [`${head}a 1\n# HELP b B.\n# TYPE b gauge\nb 1\n# HELP a A.\na 2\n`, /twice/],
     ['# TYPE h histogram\nh_bucket{le="1"} 3\nh_bucket{le="+Inf"} 2\nh_sum 1\nh_count 2\n', /fall/],
     ['# TYPE h histogram\nh_bucket{le="+Inf"} 2\nh_sum 1\nh_count 3\n', /count/],
+    ['# TYPE h histogram\nh_bucket{le="1"} 2\nh_sum 1\nh_count 2\n', /no \+Inf/],
+    [
+      '# TYPE h histogram\nh_bucket{le="+Inf",a="x"} 2\nh_sum{a="x"} 1\nh_count{a="x"} 3\n',
+      /count/,
+    ],
+    [
+      '# TYPE h histogram\nh_bucket{role="x",le="1"} 3\nh_bucket{role="x",le="+Inf"} 2\nh_count{role="x"} 2\n',
+      /fall/,
+    ],
+    [
+      '# TYPE h histogram\nh_bucket{le="2"} 1\nh_bucket{le="1"} 1\nh_bucket{le="+Inf"} 1\nh_count 1\n',
+      /order/,
+    ],
+    [`${head}abc 1\n`, /outside/],
     [`${head}a 1`, /does not end/],
     [`${head}a x\n`, /number/],
     [`${head}other 1\n`, /outside/],
@@ -417,4 +438,10 @@ test('M2, M5: a real Prometheus scrapes it and finds the exemplar’s trace', as
   const query = `query_exemplars?query=http_server_request_duration_seconds_bucket&start=${now - 60}&end=${now + 60}`
   const found = await prometheus.until(query, (answer) => answer.data?.length > 0)
   assert.equal(found.data[0].exemplars[0].labels.trace_id, TRACE)
+})
+
+test('M27: the rules we ship are sound, and fire when they should', () => {
+  const folder = fileURLToPath(new URL('.', import.meta.url))
+  promtoolRun(['check', 'rules', '../../../../docs/prometheus/rules.yml'], folder)
+  promtoolRun(['test', 'rules', 'rules.test.yml'], folder)
 })
