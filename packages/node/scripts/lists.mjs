@@ -151,6 +151,8 @@ ${table(
 
 More appear when they have something to count: \`telltale_faults_total{code}\`, \`telltale_events_lost_total{reason}\`.
 
+Recording and alert rules: [prometheus/rules.yml](prometheus/rules.yml).
+
 ## Questions and their queries
 
 | question | PromQL |
