@@ -13,6 +13,8 @@ export type Backing = { readonly databaseUrl?: string; readonly redisUrl?: strin
 // Ctrl-C reaches the whole process group; the service still needs its database to finish.
 process.on('SIGINT', () => {})
 process.on('SIGTERM', () => {})
+// A terminal that closes hangs up on everyone; the launcher ends us in order.
+process.on('SIGHUP', () => {})
 
 let redisServer: ChildProcess | undefined
 process.on('exit', () => redisServer?.kill())
