@@ -64,6 +64,23 @@ export class Lines {
   }
 }
 
+/** Reads a program's stdout: its lines parsed, and as they came. */
+export function readLines(stdout) {
+  const lines = new Lines()
+  const raw = []
+  createInterface({ input: stdout }).on('line', (text) => {
+    raw.push(text)
+    let line
+    try {
+      line = JSON.parse(text)
+    } catch {
+      line = { unparsable: text }
+    }
+    lines.push(line)
+  })
+  return { lines, raw }
+}
+
 /** Starts `args` from the apps folder; resolves when it listens. */
 export async function startApp({ args, env = {}, options, execArgv = [] }) {
   const child = spawn(node, [...execArgv, join(folder, 'apps', args[0]), ...args.slice(1)], {
@@ -76,18 +93,7 @@ export async function startApp({ args, env = {}, options, execArgv = [] }) {
     },
     stdio: ['pipe', 'pipe', 'pipe'],
   })
-  const lines = new Lines()
-  const raw = []
-  createInterface({ input: child.stdout }).on('line', (text) => {
-    raw.push(text)
-    let line
-    try {
-      line = JSON.parse(text)
-    } catch {
-      line = { unparsable: text }
-    }
-    lines.push(line)
-  })
+  const { lines, raw } = readLines(child.stdout)
   let stderr = ''
   const port = await new Promise((resolve, reject) => {
     child.stderr.setEncoding('utf8').on('data', (part) => {

@@ -1,8 +1,7 @@
 // Starts a program of these tests as a process of its own and reads its lines until it has ended.
 import { spawn } from 'node:child_process'
-import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { Lines } from '../contract/harness.js'
+import { readLines } from '../contract/harness.js'
 import { startSentryReceiver } from '../receivers/sentry.js'
 
 const folder = fileURLToPath(new URL('.', import.meta.url))
@@ -28,20 +27,9 @@ export function run(args, { env = {}, options } = {}) {
     env: { ...process.env, ...CLEAN, LIFE_OPTIONS: JSON.stringify(options ?? {}), ...env },
     stdio: ['pipe', 'pipe', 'pipe'],
   })
-  const lines = new Lines()
-  const raw = []
+  const { lines, raw } = readLines(child.stdout)
   let stderr = ''
   let killedMs = performance.now()
-  createInterface({ input: child.stdout }).on('line', (text) => {
-    raw.push(text)
-    let line
-    try {
-      line = JSON.parse(text)
-    } catch {
-      line = { unparsable: text }
-    }
-    lines.push(line)
-  })
   child.stderr.setEncoding('utf8').on('data', (part) => {
     stderr += part
   })
