@@ -115,6 +115,15 @@ export function reportFault(code: FaultCode, detail: unknown): void {
   }
 }
 
+/** Runs a piece of the kit that must not reach the host: what it throws is reported as a defect of the kit. */
+export function guarded(act: () => void): void {
+  try {
+    act()
+  } catch (error) {
+    reportFault('TELLTALE_E_INTERNAL', error)
+  }
+}
+
 /** How often each fault happened since the process started. */
 export function faultCounts(): ReadonlyMap<FaultCode, number> {
   return new Map([...states].map(([code, state]) => [code, state.count]))

@@ -9,7 +9,7 @@ import type { Cluster } from 'node:cluster'
 import { Server } from 'node:net'
 import { constants } from 'node:os'
 import { ownListeners } from './context.js'
-import { reportFault } from './faults.js'
+import { guarded, reportFault } from './faults.js'
 import type { Settings } from './options.js'
 
 export type ShutdownDeps = {
@@ -72,19 +72,19 @@ export function createShutdown(settings: Settings['shutdown'], deps: ShutdownDep
   async function run(signal: string): Promise<boolean> {
     startTick = performance.now()
     const endTick = startTick + timeoutMs
-    guard(() => deps.onDrain())
-    guard(() => deps.log.info('shutdown_started', { signal, in_flight: deps.inFlight() }))
+    guarded(() => deps.onDrain())
+    guarded(() => deps.log.info('shutdown_started', { signal, in_flight: deps.inFlight() }))
     await sleep(Math.min(settings.drainDelayMs, timeoutMs / 2))
 
     const servers: HttpServer[] = [...deps.servers()]
     const open = new Set(servers)
-    for (const server of servers) guard(() => stopListening(server, () => open.delete(server)))
+    for (const server of servers) guarded(() => stopListening(server, () => open.delete(server)))
     const workers = signalWorkers(signal)
     await untilQuiet(() => open.size === 0, workers, endTick - reserveMs)
     const forced = deps.inFlight() > 0
-    if (forced) guard(() => deps.interrupt('shutdown'))
+    if (forced) guarded(() => deps.interrupt('shutdown'))
     for (const server of servers) {
-      guard(() => (forced ? server.closeAllConnections?.() : server.closeIdleConnections?.()))
+      guarded(() => (forced ? server.closeAllConnections?.() : server.closeIdleConnections?.()))
     }
 
     const failed = await runClosers(endTick - reserveMs / 2)
@@ -98,7 +98,7 @@ export function createShutdown(settings: Settings['shutdown'], deps: ShutdownDep
 
   function tellEnd(signal: string, forced: boolean, closersFailed: number): void {
     const level = forced || closersFailed > 0 ? 'warn' : 'info'
-    guard(() =>
+    guarded(() =>
       deps.log[level]('shutdown_finished', {
         signal,
         duration_ms: Math.round(performance.now() - startTick),
@@ -141,7 +141,7 @@ export function createShutdown(settings: Settings['shutdown'], deps: ShutdownDep
       } catch (error) {
         failed++
         reportFault('TELLTALE_E_SHUTDOWN', error)
-        guard(() => deps.log.error('shutdown_closer_failed', { closer: close.name, error }))
+        guarded(() => deps.log.error('shutdown_closer_failed', { closer: close.name, error }))
       }
     }
     return failed
@@ -152,7 +152,7 @@ export function createShutdown(settings: Settings['shutdown'], deps: ShutdownDep
     const isAlone = process.listeners(signal).every((listener) => ownListeners.has(listener))
     if (running !== undefined) {
       if (performance.now() - startTick < SAME_SIGNAL_MS) return
-      guard(() => deps.interrupt('shutdown'))
+      guarded(() => deps.interrupt('shutdown'))
       tellEnd(signal, true, 0)
       process.exit(exitCode(signal, false))
     }
@@ -166,7 +166,7 @@ export function createShutdown(settings: Settings['shutdown'], deps: ShutdownDep
 
   function onOverdue(signal: Signal): void {
     const durationMs = Math.round(performance.now() - startTick)
-    guard(() => deps.log.warn('shutdown_overdue', { signal, duration_ms: durationMs }))
+    guarded(() => deps.log.warn('shutdown_overdue', { signal, duration_ms: durationMs }))
     process.exit(exitCode(signal, false))
   }
 
@@ -231,7 +231,7 @@ function stopListening(server: Server, onClosed: () => void): void {
  */
 function signalWorkers(signal: string): ReadonlySet<unknown> {
   const alive = new Set<unknown>()
-  guard(() => {
+  guarded(() => {
     if (!SIGNALS.includes(signal as Signal)) return
     const { isPrimary, workers } = process.getBuiltinModule('node:cluster') as unknown as Cluster
     if (!isPrimary) return
@@ -260,12 +260,4 @@ async function within(work: Promise<unknown>, timeoutMs: number): Promise<boolea
 
 function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms))
-}
-
-function guard(act: () => void): void {
-  try {
-    act()
-  } catch (error) {
-    reportFault('TELLTALE_E_INTERNAL', error)
-  }
 }

@@ -184,7 +184,7 @@ function build(settings: Settings): Telltale {
         }),
       )
     },
-    isOwn: (path) => isOwnPath(settings, path),
+    isOwn: ownPaths(settings),
     handle: (request, response, path) =>
       health.handle(request, response, path) ||
       (settings.management === undefined && metrics.handle(request, response, path)),
@@ -338,16 +338,14 @@ function contextOf(unit: Unit): Context {
   return new Context(unit, unit.spanId, undefined)
 }
 
-function isOwnPath(settings: Settings, path: string): boolean {
-  const { health, metrics, management } = settings
-  return (
-    (health.enabled &&
-      path.startsWith(health.basePath) &&
-      path.charCodeAt(health.basePath.length) === 47) ||
-    (metrics.path !== false &&
-      management === undefined &&
-      (path === metrics.path || path === `${metrics.path}/`))
-  )
+/** Tells the kit's own paths from the application's; asked for every request, so prepared once. */
+function ownPaths({ health, metrics, management }: Settings): (path: string) => boolean {
+  const probes = health.enabled ? `${health.basePath}/` : undefined
+  const scrape = management === undefined && metrics.path !== false ? metrics.path : undefined
+  const slashed = `${scrape}/`
+  return (path) =>
+    (probes !== undefined && path.startsWith(probes)) ||
+    (scrape !== undefined && (path === scrape || path === slashed))
 }
 
 type Management = { readonly server: Server; readonly port: Promise<number | undefined> }

@@ -5,7 +5,7 @@
  * https://nodejs.org/api/process.html#event-uncaughtexceptionmonitor
  */
 import { inspect } from 'node:util'
-import { reportFault } from '../faults.js'
+import { guarded } from '../faults.js'
 import type { Errors } from './errors.js'
 import { errorMessage, errorStack } from './exception.js'
 import { framesOf, readCode } from './stack.js'
@@ -26,16 +26,8 @@ export function installCrashHandlers(deps: CrashDeps): () => void {
   const mode = rejectionMode()
   let isDying = false
 
-  function guard(work: () => void): void {
-    try {
-      work()
-    } catch (error) {
-      reportFault('TELLTALE_E_INTERNAL', error)
-    }
-  }
-
   function capture(error: unknown, origin: CrashOrigin, level: 'fatal' | 'error'): void {
-    guard(() => {
+    guarded(() => {
       deps.errors.captureException(error, {
         level,
         mechanism: { type: `on${origin.toLowerCase()}`, handled: false },
@@ -51,11 +43,11 @@ export function installCrashHandlers(deps: CrashDeps): () => void {
     capture(error, origin, isHandled ? 'error' : 'fatal')
     if (isHandled) return
     isDying = true
-    guard(() => deps.onCrash?.(error, origin))
+    guarded(() => deps.onCrash?.(error, origin))
     // Where exiting by ourselves would differ from Node's own end, the disk has to do.
     const { isMainThread } = process.getBuiltinModule('node:worker_threads')
     if (!isMainThread || process.execArgv.includes('--abort-on-uncaught-exception')) {
-      guard(() => deps.errors.spoolSync())
+      guarded(() => deps.errors.spoolSync())
       return
     }
     process.on('uncaughtException', die)
@@ -67,13 +59,13 @@ export function installCrashHandlers(deps: CrashDeps): () => void {
     if (isEnding) return
     isEnding = true
     process.exitCode = 1
-    guard(() => printLikeNode(error))
+    guarded(() => printLikeNode(error))
     const end = (): void => {
       clearTimeout(timer)
       process.exit(1)
     }
     const timer = setTimeout(end, timeoutMs)
-    guard(() => void deps.errors.flush(timeoutMs).then(end, end))
+    guarded(() => void deps.errors.flush(timeoutMs).then(end, end))
   }
 
   function onRejection(reason: unknown): void {

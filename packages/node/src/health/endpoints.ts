@@ -2,8 +2,8 @@
  * The three endpoints, answered on Node's own request and response before any framework: GET and
  * HEAD, with and without trailing slash, never a redirect, never cached.
  */
-import { createHash, timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { createTokenCheck, isLoopbackPeer } from '../access.js'
 import { reportFault } from '../faults.js'
 import type { Settings } from '../options.js'
 import type { CheckVerdict, ReadyStatus, Verdict } from './health.js'
@@ -31,19 +31,6 @@ const DRAFT_STATUS: Readonly<Record<ReadyStatus, 'pass' | 'warn' | 'fail'>> = {
   draining: 'fail',
 }
 
-/** Headers that a proxy adds: with one of them, a loopback peer speaks for somebody else. */
-const FORWARDED = [
-  'forwarded',
-  'x-forwarded-for',
-  'x-forwarded-host',
-  'x-forwarded-proto',
-  'x-real-ip',
-  'x-client-ip',
-  'true-client-ip',
-  'cf-connecting-ip',
-  'via',
-] as const
-
 /**
  * Creates the handler of the endpoints below `basePath`. It returns true when the request was one
  * of them; the answer may follow later. Never throws.
@@ -58,7 +45,14 @@ export function createEndpoints(
     paths.set(`${basePath}/${endpoint}`, endpoint)
     paths.set(`${basePath}/${endpoint}/`, endpoint)
   }
-  const tokenHash = settings.token === '' ? undefined : sha256(settings.token)
+  const showsToken = createTokenCheck(settings.token)
+
+  /** Who shows a token is judged by it alone, wherever it comes from. */
+  function mayShowDetails(request: IncomingMessage): boolean {
+    return request.headers.authorization === undefined
+      ? isLoopbackPeer(request)
+      : showsToken(request)
+  }
 
   function answer(endpoint: Endpoint, request: IncomingMessage, response: ServerResponse): void {
     try {
@@ -66,7 +60,7 @@ export function createEndpoints(
       const type = prefersHealthJson(request.headers.accept) ? HEALTH : PLAIN
       if (endpoint === 'ready') {
         const verdict = source.verdict()
-        const body = readyBody(type, verdict, mayShowDetails(request, tokenHash))
+        const body = readyBody(type, verdict, mayShowDetails(request))
         send(response, verdict.status === 'fail' ? 503 : 200, type, body)
       } else if (endpoint === 'live' || source.hasStarted()) {
         send(response, 200, type, statusBody(type, 'ok'))
@@ -183,30 +177,4 @@ export function prefersHealthJson(accept: string | undefined): boolean {
     else plain = Math.max(plain, weight)
   }
   return health > 0 && health >= plain
-}
-
-function mayShowDetails(request: IncomingMessage, tokenHash: Buffer | undefined): boolean {
-  const { authorization } = request.headers
-  // Who shows a token is judged by it alone, wherever it comes from.
-  if (authorization !== undefined) {
-    if (tokenHash === undefined || !/^bearer /i.test(authorization)) return false
-    return timingSafeEqual(sha256(authorization.slice(7).trim()), tokenHash)
-  }
-  return isLoopback(request.socket?.remoteAddress) && !isForwarded(request)
-}
-
-/** 127.0.0.0/8 and ::1. A Unix socket has no address and usually a proxy behind it: not loopback. */
-function isLoopback(address: string | undefined): boolean {
-  return (
-    address !== undefined &&
-    (address === '::1' || address.startsWith('127.') || address.startsWith('::ffff:127.'))
-  )
-}
-
-function isForwarded(request: IncomingMessage): boolean {
-  return FORWARDED.some((name) => request.headers[name] !== undefined)
-}
-
-function sha256(text: string): Buffer {
-  return createHash('sha256').update(text).digest()
 }

@@ -1,6 +1,6 @@
 /** `/metrics`: who may read it, in which form, and how it is sent. */
-import { createHash, timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { createTokenCheck, isLoopbackPeer } from '../access.js'
 import { reportFault } from '../faults.js'
 import type { Settings } from '../options.js'
 import { acceptsGzip, CONTENT_TYPES, chooseFormat } from './exposition.js'
@@ -18,7 +18,7 @@ export type Endpoint = {
 export function createEndpoint(settings: Settings['metrics'], scraper: Scraper): Endpoint {
   const path = settings.path === false ? undefined : settings.path.replace(/\/+$/, '')
   const slashed = `${path}/`
-  const expected = settings.token === '' ? undefined : digest(settings.token)
+  const showsToken = createTokenCheck(settings.token)
   const gzipped = new WeakMap<Rendered, Promise<Rendered>>()
 
   function serve(request: IncomingMessage, response: ServerResponse): void {
@@ -68,8 +68,8 @@ export function createEndpoint(settings: Settings['metrics'], scraper: Scraper):
       if (path === undefined || (requested !== path && requested !== slashed)) return false
       if (!isLocal(request)) {
         // Without a token nobody from outside is told that there is something here.
-        if (expected === undefined) return false
-        if (!timingSafeEqual(digest(bearer(request)), expected)) {
+        if (settings.token === '') return false
+        if (!showsToken(request)) {
           refuse(request, response, 401, 'Unauthorized', {
             'WWW-Authenticate': 'Bearer realm="metrics"',
           })
@@ -82,41 +82,13 @@ export function createEndpoint(settings: Settings['metrics'], scraper: Scraper):
   }
 }
 
-const PROXY_HEADERS = [
-  'forwarded',
-  'via',
-  'x-forwarded-for',
-  'x-forwarded-host',
-  'x-forwarded-proto',
-  'x-real-ip',
-  'x-client-ip',
-  'cf-connecting-ip',
-  'true-client-ip',
-] as const
-const LOOPBACK = /^(?:::ffff:)?127\.\d{1,3}\.\d{1,3}\.\d{1,3}$|^::1$/
 const LOOPBACK_HOST =
   /^(?:localhost|[\w.-]+\.localhost|127\.\d{1,3}\.\d{1,3}\.\d{1,3}|\[::1\])(?::\d+)?$/i
 
-/**
- * True when the request comes from a program on this machine and not through a proxy on it: a
- * loopback peer, a loopback name in Host, and none of the headers that proxies add. A proxy that hides
- * all of it cannot be told from a local program; behind such a one, use a management port.
- */
-export function isLocal(request: IncomingMessage): boolean {
-  const { headers } = request
-  if (!LOOPBACK.test(request.socket?.remoteAddress ?? '')) return false
-  if (headers.host !== undefined && !LOOPBACK_HOST.test(headers.host)) return false
-  return PROXY_HEADERS.every((name) => headers[name] === undefined)
-}
-
-function bearer(request: IncomingMessage): string {
-  const value = request.headers.authorization ?? ''
-  return /^bearer /i.test(value) ? value.slice('bearer '.length).trim() : ''
-}
-
-// Digests have one length, so that the comparison tells nothing about the token's.
-function digest(text: string): Buffer {
-  return createHash('sha256').update(text).digest()
+/** A program on this machine that also calls it by a loopback name: a page in a browser does not. */
+function isLocal(request: IncomingMessage): boolean {
+  const { host } = request.headers
+  return isLoopbackPeer(request) && (host === undefined || LOOPBACK_HOST.test(host))
 }
 
 // Half of the scraper's own limit for readers; the other half is for writing and the network.

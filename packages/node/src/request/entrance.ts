@@ -6,7 +6,7 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { type IncomingMessage, Server, type ServerResponse } from 'node:http'
 import type { Server as NetServer, Socket } from 'node:net'
 import { Context, emptyUnit, noteError, storage, type Unit } from '../context.js'
-import { reportFault } from '../faults.js'
+import { guarded, reportFault } from '../faults.js'
 import type { Settings } from '../options.js'
 import type { RemoteParent } from '../trace/traceparent.js'
 import { createInFlight, type InFlight } from './in-flight.js'
@@ -160,7 +160,7 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
   ): void {
     const unit = context.unit
     if (unit.ended) return
-    const latencyMs = Math.round((performance.now() - unit.startTick) * 1000) / 1000
+    const latencyMs = latencyOf(unit)
     inFlight.remove(unit)
     if (unit.route === null && request !== undefined) {
       for (const read of readers) {
@@ -329,7 +329,7 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
     interrupt(reason) {
       inFlight.each((unit) => {
         inFlight.remove(unit)
-        const latencyMs = Math.round((performance.now() - unit.startTick) * 1000) / 1000
+        const latencyMs = latencyOf(unit)
         guarded(() => hooks.interrupted(unit, latencyMs, reason))
         emptyUnit(unit)
       })
@@ -364,12 +364,9 @@ function keepContext(request: IncomingMessage, context: Context): void {
   } as IncomingMessage['emit']
 }
 
-function guarded(act: () => void): void {
-  try {
-    act()
-  } catch (error) {
-    reportFault('TELLTALE_E_INTERNAL', error)
-  }
+/** Milliseconds since the unit began, by the monotonic clock, to three decimals. */
+function latencyOf(unit: Unit): number {
+  return Math.round((performance.now() - unit.startTick) * 1000) / 1000
 }
 
 /** Notes what an adapter knows about the error of the current request. Never throws. */

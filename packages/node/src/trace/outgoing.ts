@@ -7,7 +7,7 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import http from 'node:http'
 import { type Context, currentContext, pushBreadcrumb } from '../context.js'
-import { reportFault } from '../faults.js'
+import { guarded } from '../faults.js'
 import type { Settings } from '../options.js'
 import { newSpanId } from './ids.js'
 import { keepSpan, wallMs } from './span.js'
@@ -213,14 +213,6 @@ export function watchOutgoing(
       if (agent[kAddRequest] !== undefined) agent.addRequest = agent[kAddRequest]
       agent[kAddRequest] = undefined
     }
-  }
-}
-
-function guarded(act: () => void): void {
-  try {
-    act()
-  } catch (error) {
-    reportFault('TELLTALE_E_INTERNAL', error)
   }
 }
 

@@ -1,0 +1,44 @@
+/** Who may see what the kit serves: programs on this machine, and whoever shows the token. */
+import { createHash, timingSafeEqual } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
+
+/** Headers that a proxy adds: with one of them, a loopback peer speaks for somebody else. */
+const PROXY_HEADERS = [
+  'forwarded',
+  'via',
+  'x-forwarded-for',
+  'x-forwarded-host',
+  'x-forwarded-proto',
+  'x-real-ip',
+  'x-client-ip',
+  'cf-connecting-ip',
+  'true-client-ip',
+] as const
+const LOOPBACK = /^(?:::ffff:)?127\.\d{1,3}\.\d{1,3}\.\d{1,3}$|^::1$/
+
+/**
+ * True when the peer is on this machine (127.0.0.0/8, ::1) and no header says that it is a proxy. A
+ * Unix socket has no address and usually a proxy behind it: false. A proxy that adds no header cannot
+ * be told from a local program; behind such a one, use a management port.
+ */
+export function isLoopbackPeer(request: IncomingMessage): boolean {
+  const { headers } = request
+  if (!LOOPBACK.test(request.socket?.remoteAddress ?? '')) return false
+  return PROXY_HEADERS.every((name) => headers[name] === undefined)
+}
+
+/** Tells whether a request shows the token as `Authorization: Bearer`; without a token none does. */
+export function createTokenCheck(token: string): (request: IncomingMessage) => boolean {
+  if (token === '') return () => false
+  const expected = digest(token)
+  return (request) => {
+    const value = request.headers.authorization ?? ''
+    if (!/^bearer /i.test(value)) return false
+    return timingSafeEqual(digest(value.slice('bearer '.length).trim()), expected)
+  }
+}
+
+// Digests have one length, so that the comparison tells nothing about the token's.
+function digest(text: string): Buffer {
+  return createHash('sha256').update(text).digest()
+}
