@@ -395,11 +395,21 @@ function list(names: readonly string[]): string {
   return names.length === 0 ? 'none' : names.join(', ')
 }
 
-/** One reader of a collected family. At most one run is under way at a time. */
-export type Reader = {
+/** One run of something that is read at a scrape; every scrape that comes while it is open gets its result. */
+export type Run<T> = {
+  readonly result: T
+  /** `late`: a scrape has gone without it; what it brings is not used any more. */
+  state: 'open' | 'done' | 'failed' | 'late'
+  /** Resolves when the run has ended. Never rejects. */
+  settled: Promise<void>
+}
+
+/** What is read at a scrape, at most one run at a time; `running` is undefined when idle. */
+export type Source<T> = { running: Run<T> | undefined }
+
+/** One reader of a collected family; its runs collect label text and value. */
+export type Reader = Source<Map<string, number>> & {
   readonly read: (add: Add) => void | Promise<void>
-  /** The run under way; undefined when idle. */
-  running: Promise<void> | undefined
 }
 
 /** What a reader reported: label text to value, bounded like the rows of a family. */

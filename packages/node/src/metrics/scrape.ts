@@ -1,6 +1,6 @@
 /**
  * One scrape: readers are asked, everything is written, and scrapes that arrive meanwhile get the
- * same answer. Nothing is reset by a scrape, so any number of scrapers see the same numbers.
+ * same answer, or in another format an answer of the same readings. Nothing is reset by a scrape, so any number of scrapers see the same numbers.
  */
 import { reportFault } from '../faults.js'
 import { type Format, Writer, writeCollected, writeFamily } from './exposition.js'
@@ -12,6 +12,8 @@ import {
   type Family,
   type Reader,
   type Registry,
+  type Run,
+  type Source,
 } from './registry.js'
 
 /** The finished text, in pieces of about a millisecond's work. */
@@ -49,9 +51,7 @@ export function createScraper(
     labelNames: ['metric', 'reason'],
   })
   const underWay = new Map<Format, Promise<Rendered>>()
-  const foreign = registries.map(
-    (source): Foreign => ({ source, running: undefined, text: '', format: 'text' }),
-  )
+  const foreign = registries.map((source): Foreign => ({ source, running: undefined }))
   const told = new Set<string>()
 
   async function render(format: Format, budgetMs: number): Promise<Rendered> {
@@ -62,20 +62,17 @@ export function createScraper(
     const isOwn = (family: Family): boolean => family.name.startsWith('telltale_')
     const all = [...registry.families.values()]
     const others = all.filter((family) => !isOwn(family))
-    const asked = askForeign(foreign, errors)
+    const asked = foreign.flatMap((one) => askForeign(one, errors) ?? [])
     const values = await readAll(writer, others, deadline, errors)
-    await settle(
-      asked.map((one) => one.run),
-      deadline,
-    )
-    const answered = asked.filter((one) => isAnswered(one, errors))
+    await settle(asked, deadline)
+    const answered = asked.filter((run) => isDone(run, FOREIGN, errors))
     // The kit's own losses come last: they include what this scrape lost.
     const own = all.filter(isOwn)
     const ownValues = await readAll(writer, own, deadline, errors)
     for (const family of others) await writeOne(writer, family, values.get(family))
     for (const family of own) await writeOne(writer, family, ownValues.get(family))
     const seen = new Set<string>()
-    for (const one of answered) await appendForeign(writer, one, registry, seen, told)
+    for (const { result } of answered) await appendForeign(writer, result, registry, seen, told)
     writer.end()
     return { format, chunks: writer.chunks, bytes: writer.bytes }
   }
@@ -108,12 +105,63 @@ function fail(errors: Errors, metric: string, reason: string, detail: string): v
   reportFault('TELLTALE_E_METRIC', `reading ${metric}: ${detail}`)
 }
 
-type Asked = {
-  readonly family: Family
-  readonly values: Map<string, number>
-  open: boolean
-  failed: boolean
-  done: boolean
+/** Joins the run under way, or starts one; undefined while one that came too late has not ended. */
+function join<T>(
+  source: Source<T>,
+  name: string,
+  errors: Errors,
+  start: () => Run<T>,
+): Run<T> | undefined {
+  const { running } = source
+  if (running === undefined) return start()
+  if (running.state !== 'late') return running
+  fail(errors, name, 'busy', 'the previous run has not ended.')
+  return undefined
+}
+
+/** Runs `read`, which fills the result of the run. */
+function start<T>(
+  source: Source<T>,
+  name: string,
+  errors: Errors,
+  result: T,
+  read: (run: Run<T>) => unknown,
+): Run<T> {
+  const run: Run<T> = { result, state: 'open', settled: Promise.resolve() }
+  const broke = (error: unknown): void => {
+    if (run.state === 'open') run.state = 'failed'
+    fail(errors, name, 'error', describe(error))
+  }
+  try {
+    const answer = read(run)
+    if (typeof (answer as PromiseLike<void> | undefined)?.then !== 'function') {
+      run.state = 'done'
+      return run
+    }
+    source.running = run
+    run.settled = Promise.resolve(answer).then(
+      () => {
+        source.running = undefined
+        if (run.state === 'open') run.state = 'done'
+      },
+      (error) => {
+        source.running = undefined
+        broke(error)
+      },
+    )
+  } catch (error) {
+    broke(error)
+  }
+  return run
+}
+
+/** Ends the time of a run; true when its result counts. */
+function isDone(run: Run<unknown>, name: string, errors: Errors): boolean {
+  if (run.state === 'open') run.state = 'late'
+  if (run.state === 'late') {
+    fail(errors, name, 'timeout', 'no answer within the time of the scrape.')
+  }
+  return run.state === 'done'
 }
 
 /** Runs every reader and waits for the asynchronous ones until the deadline. */
@@ -123,153 +171,83 @@ async function readAll(
   deadline: number,
   errors: Errors,
 ): Promise<Map<Family, Map<string, number>>> {
-  const all: Asked[] = []
-  const pending: Promise<void>[] = []
+  const runs: [Family, Run<Map<string, number>>][] = []
   const totals = new Map<Family, Map<string, number>>()
   for (const family of families) {
     if (!family.collected) continue
     totals.set(family, new Map())
     for (const reader of family.readers) {
-      if (reader.running !== undefined) {
-        fail(errors, family.sampleName, 'busy', 'the previous run has not ended.')
-        continue
-      }
-      const asked: Asked = { family, values: new Map(), open: true, failed: false, done: false }
-      all.push(asked)
-      const run = ask(reader, asked, errors)
-      if (run !== undefined) pending.push(run)
+      const run = join(reader, family.sampleName, errors, () => ask(reader, family, errors))
+      if (run !== undefined) runs.push([family, run])
       if (writer.isDue()) await writer.pause()
     }
   }
-  await settle(pending, deadline)
-  for (const asked of all) {
-    asked.open = false
-    if (!asked.done && !asked.failed) {
-      fail(errors, asked.family.sampleName, 'timeout', 'no answer within the time of the scrape.')
-    }
-    if (!asked.done || asked.failed) continue
-    const total = totals.get(asked.family) as Map<string, number>
-    for (const [labels, value] of asked.values) {
+  await settle(
+    runs.map(([, run]) => run),
+    deadline,
+  )
+  for (const [family, run] of runs) {
+    if (!isDone(run, family.sampleName, errors)) continue
+    const total = totals.get(family) as Map<string, number>
+    for (const [labels, value] of run.result) {
       total.set(labels, (total.get(labels) ?? 0) + value)
     }
   }
   return totals
 }
 
-function ask(reader: Reader, asked: Asked, errors: Errors): Promise<void> | undefined {
-  const { family } = asked
-  const add = createAdd(family, asked.values)
-  const broke = (error: unknown): void => {
-    asked.failed = true
-    fail(errors, family.sampleName, 'error', describe(error))
-  }
-  try {
-    const answer = reader.read((value, labels) => {
-      if (asked.open) add(value, labels)
-    }) as unknown
-    if (typeof (answer as PromiseLike<void> | undefined)?.then !== 'function') {
-      asked.done = true
-      return undefined
-    }
-    const run = Promise.resolve(answer).then(
-      () => {
-        asked.done = true
-        reader.running = undefined
-      },
-      (error) => {
-        reader.running = undefined
-        broke(error)
-      },
-    )
-    reader.running = run
-    return run
-  } catch (error) {
-    broke(error)
-    return undefined
-  }
+function ask(reader: Reader, family: Family, errors: Errors): Run<Map<string, number>> {
+  const values = new Map<string, number>()
+  const add = createAdd(family, values)
+  return start(reader, family.sampleName, errors, values, (run) =>
+    reader.read((value, labels) => {
+      if (run.state === 'open') add(value, labels)
+    }),
+  )
 }
 
 /** Waits until all are settled or the deadline has come. */
-async function settle(runs: readonly Promise<void>[], deadline: number): Promise<void> {
-  if (runs.length === 0) return
+async function settle(runs: readonly Run<unknown>[], deadline: number): Promise<void> {
+  const open = runs.filter((run) => run.state === 'open')
+  if (open.length === 0) return
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<void>((resolve) => {
     timer = setTimeout(resolve, Math.max(0, deadline - performance.now()))
     timer.unref?.()
   })
-  await Promise.race([Promise.all(runs), late])
+  await Promise.race([Promise.all(open.map((run) => run.settled)), late])
   clearTimeout(timer)
 }
 
-type Foreign = {
-  readonly source: ForeignRegistry
-  running: Promise<void> | undefined
-  text: string
-  format: Format
-}
-type AskedForeign = {
-  readonly foreign: Foreign
-  readonly run: Promise<void>
-  state: 'waiting' | 'answered' | 'failed'
-}
+type Foreign = Source<ForeignText> & { readonly source: ForeignRegistry }
+type ForeignText = { text: string; format: Format }
 
 const FOREIGN = 'prom-client registry'
 
-function askForeign(all: readonly Foreign[], errors: Errors): AskedForeign[] {
-  const asked: AskedForeign[] = []
-  for (const foreign of all) {
-    if (foreign.running !== undefined) {
-      fail(errors, FOREIGN, 'busy', 'the previous run has not ended.')
-      continue
-    }
-    const one: { -readonly [K in keyof AskedForeign]: AskedForeign[K] } = {
-      foreign,
-      run: Promise.resolve(),
-      state: 'waiting',
-    }
-    one.run = readRegistry(foreign).then(
-      () => {
-        if (one.state === 'waiting') one.state = 'answered'
-        foreign.running = undefined
-      },
-      (error) => {
-        one.state = 'failed'
-        foreign.running = undefined
-        fail(errors, FOREIGN, 'error', describe(error))
-      },
-    )
-    foreign.running = one.run
-    asked.push(one)
-  }
-  return asked
+function askForeign(foreign: Foreign, errors: Errors): Run<ForeignText> | undefined {
+  return join(foreign, FOREIGN, errors, () =>
+    start(foreign, FOREIGN, errors, { text: '', format: 'text' }, ({ result }) =>
+      readRegistry(foreign.source, result),
+    ),
+  )
 }
 
-async function readRegistry(foreign: Foreign): Promise<void> {
-  const text: unknown = await foreign.source.metrics()
+async function readRegistry(source: ForeignRegistry, into: ForeignText): Promise<void> {
+  const text: unknown = await source.metrics()
   if (typeof text !== 'string') throw new TypeError('metrics() did not give a string')
-  foreign.text = text
-  foreign.format = String(foreign.source.contentType).startsWith('application/openmetrics-text')
+  into.text = text
+  into.format = String(source.contentType).startsWith('application/openmetrics-text')
     ? 'openmetrics'
     : 'text'
 }
 
-function isAnswered(one: AskedForeign, errors: Errors): boolean {
-  if (one.state === 'waiting') {
-    one.state = 'failed'
-    fail(errors, FOREIGN, 'timeout', 'no answer within the time of the scrape.')
-  }
-  return one.state === 'answered'
-}
-
 async function appendForeign(
   writer: Writer,
-  one: AskedForeign,
+  { text, format }: ForeignText,
   registry: Registry,
   seen: Set<string>,
   told: Set<string>,
 ): Promise<void> {
-  const { text, format } = one.foreign
-  one.foreign.text = ''
   const families = await readForeign(writer, text)
   for (const family of families.values()) {
     const names = foreignNames(family)
