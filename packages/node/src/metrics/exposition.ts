@@ -72,6 +72,7 @@ function unquote(text: string): string {
 
 const SLICE_MS = 1
 const ROWS_PER_LOOK = 8
+const CHUNK_CHARACTERS = 16_384
 
 /** Collects text into buffers and gives way to the event loop when its slice is over. */
 export class Writer {
@@ -90,16 +91,19 @@ export class Writer {
     this.text += text
   }
 
-  /** True when it is time to `pause()`. Cheap: reads the clock once in some rows. */
+  /**
+   * True when it is time to `pause()`. Cheap: reads the clock once in some rows. Text is encoded on
+   * the way, within the slice: joining strings costs next to nothing until they are encoded.
+   */
   isDue(): boolean {
     if (--this.untilLook > 0) return false
     this.untilLook = ROWS_PER_LOOK
+    if (this.text.length >= CHUNK_CHARACTERS) this.encode()
     return performance.now() - this.sliceStart >= SLICE_MS
   }
 
-  /** Encodes what was added and lets other work run. */
+  /** Lets other work run. */
   async pause(): Promise<void> {
-    this.encode()
     await new Promise<void>((resolve) => setImmediate(resolve))
     this.sliceStart = performance.now()
   }
