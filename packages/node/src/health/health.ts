@@ -193,6 +193,7 @@ export function createHealth(settings: Settings, deps: HealthDeps): Health {
             down_ms: Math.round(nowMs - (downSinceMs ?? nowMs)),
             failed_runs: failedRuns,
           })
+          failedRuns = 0
         }
         return
       }
