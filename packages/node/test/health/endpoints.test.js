@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import { after, before, describe, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { faultCounts, TelltaleError } from '../../dist/esm/faults.js'
 import { BASE, deferred, serve } from './fixture.js'
 
@@ -96,6 +97,20 @@ describe('health endpoints', () => {
     assert.equal(typeof duration_ms, 'number')
     assert.ok(age_ms >= 0)
     assert.ok(Math.abs(Date.parse(last_change) - Date.now()) < 60_000)
+  })
+
+  test('H8: last_change stays while the status does, age does not', async () => {
+    const detailed = async () =>
+      (await app.ready({ headers: { authorization: 'Bearer the-right-token' } })).json.checks
+        .database
+    const first = await detailed()
+    const before = runs
+    await sleep(700)
+    const later = await detailed()
+    assert.ok(runs > before, 'it was asked again')
+    assert.ok(later.age_ms < 600, `${later.age_ms} ms`)
+    const moved = Date.parse(later.last_change) - Date.parse(first.last_change)
+    assert.ok(Math.abs(moved) < 100, `moved by ${moved} ms`)
   })
 
   test('H8: loopback sees details, unless a proxy speaks through it', async () => {
@@ -213,6 +228,7 @@ describe('health life cycle', () => {
     const app = await serve({ checks: { database: () => 'ok' } })
     await app.until(200)
     app.health.drain()
+    assert.equal(app.lines.length, 1, 'told at once, whether or not anybody probes')
     app.health.setReady(true)
     const { status, json } = await app.ready()
     assert.equal(status, 503)
@@ -221,6 +237,32 @@ describe('health life cycle', () => {
     assert.equal((await app.get(`${BASE}/startup/`)).status, 200)
     const [line] = app.lines
     assert.deepEqual([line.level, line.from, line.to], ['info', 'ok', 'draining'])
+    await app.close()
+  })
+
+  test('while readiness is held back, a probe asks nobody', async () => {
+    let runs = 0
+    const app = await serve({ checks: { database: () => void runs++ } })
+    await app.until(200)
+    app.health.setReady(false, 'maintenance')
+    await sleep(700)
+    const before = runs
+    assert.equal((await app.ready()).status, 503)
+    app.health.setReady(true)
+    app.health.drain()
+    assert.equal((await app.ready()).status, 503)
+    assert.equal(runs, before)
+    await app.close()
+  })
+
+  test('started() is told at once, whether or not anybody probes', async () => {
+    const app = await serve({ waitForStarted: true })
+    assert.deepEqual(app.lines, [])
+    app.health.started()
+    assert.deepEqual(
+      app.lines.map(({ level, event, from, to }) => [level, event, from, to]),
+      [['info', 'readiness_changed', 'starting', 'ok']],
+    )
     await app.close()
   })
 

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { createServer } from 'node:http'
 import { describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { disk, eventLoop, http, memory } from '../../dist/esm/health/checks.js'
@@ -83,7 +85,8 @@ describe('health: verdict', () => {
       runs++
       return new Promise(() => {})
     }
-    const app = await serve({ checks: { it: { check, timeoutMs: 100 } } })
+    // Its verdict does not expire as one does whose polls were lost.
+    const app = await serve({ intervalMs: 100, checks: { it: { check, timeoutMs: 100 } } })
     for (let round = 0; round < 4; round++) {
       const { status, json } = await app.ready()
       assert.equal(status, 503)
@@ -91,6 +94,86 @@ describe('health: verdict', () => {
       await sleep(300)
     }
     assert.equal(runs, 1)
+    await app.close()
+  })
+
+  test('F22: a check that never settles holds up no other', async () => {
+    let works = true
+    const app = await serve({
+      intervalMs: 100,
+      checks: {
+        hangs: { check: () => new Promise(() => {}), timeoutMs: 100, critical: false },
+        other: () => works,
+      },
+    })
+    await app.until(200)
+    for (const status of [503, 200, 503]) {
+      works = status === 200
+      assert.ok((await app.until(status)) < 10_000)
+    }
+    assert.equal((await app.ready()).json.checks.other.reason, 'error')
+    await app.close()
+  })
+
+  test('a check that begins to hang fails at its threshold of timeouts, and the first one is not seen', async () => {
+    for (const failureThreshold of [1, 2, 4]) {
+      let hangs = false
+      const check = () => (hangs ? new Promise(() => {}) : true)
+      const app = await serve({
+        intervalMs: 10_000,
+        checks: { it: { check, timeoutMs: 150, failureThreshold } },
+      })
+      await app.until(200)
+      hangs = true
+      const startMs = performance.now()
+      const tookMs = await app.until(503)
+      assert.ok(tookMs >= failureThreshold * 150 - 20, `${failureThreshold}: ${tookMs} ms`)
+      assert.equal(app.lines.at(-1).reason, 'timeout')
+      assert.ok(performance.now() - startMs < 10_000)
+      await app.close()
+    }
+  })
+
+  test('a timeout is not tolerated when the last success is older than one interval', async () => {
+    let hangs = false
+    const check = () => (hangs ? new Promise(() => {}) : true)
+    const app = await serve({
+      intervalMs: 200,
+      checks: { it: { check, timeoutMs: 150, failureThreshold: 10 } },
+    })
+    await app.until(200)
+    hangs = true
+    // Long enough for the success to be old when the next run begins.
+    const end = performance.now() + 1000
+    while (performance.now() < end);
+    const { status, json } = await app.ready()
+    assert.equal(status, 503)
+    assert.equal(json.checks.it.reason, 'timeout')
+    await app.close()
+  })
+
+  test('before its first run a check that must work says starting, one that need not says nothing', async () => {
+    const app = await serve({ checks: { it: { check: () => true, critical: false } } })
+    assert.equal(app.health.verdict().readiness, 'ok')
+    app.health.add('other', () => true)
+    assert.equal(app.health.verdict().readiness, 'starting')
+    assert.equal(app.health.verdict().status, 'fail')
+    await app.close()
+  })
+
+  test('a run belongs to no request, though a probe starts it', async () => {
+    const storage = new AsyncLocalStorage()
+    const stores = []
+    const app = await serve({ checks: { it: () => void stores.push(storage.getStore()) } })
+    const server = createServer((req, res) =>
+      storage.run('of the probe', () => app.health.handle(req, res, req.url)),
+    )
+    await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
+    const url = `http://127.0.0.1:${server.address().port}/api/v1/health/ready`
+    assert.equal((await fetch(url)).status, 200)
+    assert.deepEqual(stores, [undefined])
+    server.closeAllConnections()
+    server.close()
     await app.close()
   })
 
@@ -220,6 +303,85 @@ describe('health: verdict', () => {
     await app.close()
   })
 
+  test('F31: a reminder counts the failed runs since the line before it, of each time down', async () => {
+    let works = true
+    let failures = 0
+    const lines = []
+    const note = (event, fields) => {
+      lines.push({ event, expected: failures, ...fields })
+      failures = 0
+    }
+    const app = await serve(
+      {
+        intervalMs: 100,
+        checks: {
+          it: () => {
+            if (!works) failures++
+            return works
+          },
+        },
+      },
+      { reminderMs: 250, log: { info: note, warn: note, error: note } },
+    )
+    for (let round = 0; round < 2; round++) {
+      works = true
+      await app.until(200)
+      works = false
+      await app.until(503)
+      const count = lines.length
+      while (lines.length < count + 3) await sleep(20)
+    }
+    await app.close()
+    const reminders = lines.filter(({ event }) => event === 'readiness_unchanged')
+    assert.ok(reminders.length >= 6)
+    for (const { failed_runs, expected } of reminders) {
+      assert.ok(expected > 0)
+      assert.equal(failed_runs, expected)
+    }
+  })
+
+  test('F32: what a blocked event loop took is given back to the check', async () => {
+    const block = (ms) => {
+      const until = performance.now() + ms
+      while (performance.now() < until);
+    }
+    // Half of its time is still left after the block.
+    const steps = async (count) => {
+      for (let step = 0; step < count; step++) await sleep(50)
+    }
+    const long = await serve({ checks: { it: () => steps(8) } })
+    const first = long.ready()
+    await sleep(100)
+    block(1200)
+    assert.equal((await first).status, 200)
+    await long.close()
+    // The block covers all of its time, and the answer needs a few more turns.
+    const turns = async () => {
+      await sleep(30)
+      for (let turn = 0; turn < 5; turn++) await new Promise(setImmediate)
+    }
+    let begun
+    const hasBegun = new Promise((resolve) => {
+      begun = resolve
+    })
+    const short = await serve({
+      checks: {
+        it: {
+          check() {
+            begun()
+            return turns()
+          },
+          timeoutMs: 100,
+        },
+      },
+    })
+    const second = short.ready()
+    await hasBegun
+    block(600)
+    assert.equal((await second).status, 200)
+    await short.close()
+  })
+
   test('F38 F42: close ends a hanging check at once and leaves nothing behind', async () => {
     let aborted = false
     const check = (signal) =>
@@ -239,7 +401,7 @@ describe('health: verdict', () => {
   test('metrics agree with the verdict', async () => {
     const collected = new Map()
     const app = await serve(
-      { checks: { it: () => 'ok', extra: { check: () => false, critical: false } } },
+      { checks: { it: () => sleep(60), extra: { check: () => false, critical: false } } },
       { metrics: { collect: (metric) => collected.set(metric.name, metric) } },
     )
     await app.ready()
@@ -253,7 +415,13 @@ describe('health: verdict', () => {
       [1, 'it'],
       [0, 'extra'],
     ])
-    assert.equal(read('health_check_duration_seconds').length, 2)
+    const durations = read('health_check_duration_seconds')
+    assert.deepEqual(
+      durations.map(([, check]) => check),
+      ['it', 'extra'],
+    )
+    assert.ok(durations[0][0] >= 0.055 && durations[0][0] < 5, `${durations[0][0]} s`)
+    assert.ok(durations[1][0] < durations[0][0])
     assert.deepEqual(read('health_transitions_total'), [[1, undefined]])
     await app.close()
   })

@@ -152,6 +152,18 @@ test('M1, M2, M14: both formats of all kinds of metrics please every judge', asy
   const { text, open } = await judged(metrics)
   assert.match(text, /^orders_total\{country="NL"\} 2$/m)
   assert.match(text, /^queue_length -3.5$/m)
+  // Bounds in OpenMetrics' canonical form in both, so that the series are the same.
+  for (const rendering of [text, open]) {
+    const bounds = [...rendering.matchAll(/^payment_seconds_bucket\{le="(.*)"\} (\d)/gm)]
+    assert.deepEqual(
+      bounds.map(([, le, count]) => [le, count]),
+      [
+        ['0.1', '0'],
+        ['1.0', '1'],
+        ['+Inf', '1'],
+      ],
+    )
+  }
   assert.match(open, /^# TYPE orders counter$/m)
   assert.match(text, /^http_server_request_duration_seconds_count\{[^}]*\} 100$/m)
 })
@@ -163,10 +175,21 @@ test('M3: text unless OpenMetrics is asked for and not refused', async (t) => {
     ['text/html', 'text/plain; version=0.0.4; charset=utf-8'],
     [`${OPENMETRICS};q=0`, 'text/plain; version=0.0.4; charset=utf-8'],
     [PROMETHEUS_ACCEPT, 'application/openmetrics-text; version=1.0.0; charset=utf-8'],
+    [
+      'application/openmetrics-text; version="1.0.0", text/plain',
+      'application/openmetrics-text; version=1.0.0; charset=utf-8',
+    ],
+    [
+      'application/openmetrics-text;q=0.4,text/plain;q=0.5',
+      'text/plain; version=0.0.4; charset=utf-8',
+    ],
+    ['application/openmetrics-text;q=0.4,*/*;q=0.5', 'text/plain; version=0.0.4; charset=utf-8'],
+    ['application/openmetrics-text;version=2.0.0', 'text/plain; version=0.0.4; charset=utf-8'],
+    ['application/openmetrics-text;version=0.0.1', 'text/plain; version=0.0.4; charset=utf-8'],
   ]) {
     const answer = await get('/metrics', { headers: { accept } })
     assert.equal(answer.headers.get('content-type'), type, accept)
-    await answer.text()
+    checkExposition(await answer.text(), { openMetrics: type.includes('openmetrics') })
   }
 })
 
@@ -331,8 +354,23 @@ test('M13: label values with quotes, control characters and surrogates please ev
   })
   for (const value of ['"', '\\', 'a\nb', 'a\u0000b', '\ud800', 'x'.repeat(10_000), 'é☃', '', '}'])
     odd.inc({ value })
-  const { text } = await judged(metrics)
-  assert.ok(text.length < 20_000)
+  const { text, open } = await judged(metrics)
+  assert.ok(text.length < 4000, `${text.length} characters`)
+  // Only OpenMetrics escapes quotes in a help text.
+  assert.ok(text.includes('# HELP odd_total A "quoted" \\\\ help\\nof two lines.\n'), text)
+  assert.ok(open.includes('# HELP odd A \\"quoted\\" \\\\ help\\nof two lines.\n'), open)
+  const labels = [...text.matchAll(/^odd_total\{value="(.*)"\} 1$/gm)].map(([, value]) => value)
+  assert.deepEqual(labels, [
+    '\\"',
+    '\\\\',
+    'a\\nb',
+    'a\ufffdb',
+    '\ufffd',
+    `${'x'.repeat(1023)}…`,
+    'é☃',
+    '',
+    '}',
+  ])
 })
 
 test('M14: a scrape under load never tears a row', async (t) => {
