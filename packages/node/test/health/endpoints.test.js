@@ -233,6 +233,9 @@ describe('health life cycle', () => {
     const { status, json } = await app.ready()
     assert.equal(status, 503)
     assert.equal(json.status, 'draining')
+    const draft = await app.ready({ headers: { accept: 'application/health+json' } })
+    assert.deepEqual([draft.status, draft.json.status], [503, 'fail'])
+    assert.equal(draft.json.output, 'draining')
     assert.equal((await app.live()).status, 200)
     assert.equal((await app.get(`${BASE}/startup/`)).status, 200)
     const [line] = app.lines
@@ -283,6 +286,17 @@ describe('health life cycle', () => {
     const app = await serve({})
     assert.equal(told(), before + 1)
     assert.deepEqual((await app.ready()).json, { status: 'ok', checks: {} })
+    await app.close()
+  })
+
+  test('a failing check tells its reason once, at the check', async () => {
+    const app = await serve({ checks: { cache: () => 'ok', database: () => false } })
+    const { status, json } = await app.ready()
+    assert.equal(status, 503)
+    assert.deepEqual(json, {
+      status: 'fail',
+      checks: { cache: { status: 'ok' }, database: { status: 'fail', reason: 'error' } },
+    })
     await app.close()
   })
 

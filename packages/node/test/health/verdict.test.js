@@ -264,6 +264,7 @@ describe('health: verdict', () => {
       {
         intervalMs: 100,
         checks: {
+          fine: () => true,
           it: async () => {
             if (error) throw error
           },
@@ -300,6 +301,19 @@ describe('health: verdict', () => {
     while (performance.now() < until);
     assert.equal((await app.live()).status, 200)
     assert.equal((await answer).status, 200)
+    await app.close()
+  })
+
+  test('while a check fails, it is asked about every second, also when nobody probes', async () => {
+    let works = false
+    const app = await serve({ intervalMs: 60_000, checks: { it: () => works } })
+    await app.until(503)
+    works = true
+    const startMs = performance.now()
+    while (app.health.verdict().status !== 'ok') {
+      assert.ok(performance.now() - startMs < 20_000)
+      await sleep(20)
+    }
     await app.close()
   })
 

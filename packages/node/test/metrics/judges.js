@@ -57,7 +57,7 @@ export function referenceParser(text) {
 }
 
 const SAMPLE =
-  /^([a-zA-Z_:][\w:]*)(?:\{((?:[^"}]|"(?:[^"\\]|\\.)*")*)\})? (\S+)( # \{.*\} \S+( \S+)?)?$/
+  /^([a-zA-Z_:][\w:]*)(?:\{((?:[^"}]|"(?:[^"\\]|\\.)*")*)\})? (\S+)(?: -?[\d.]+)?( # \{.*\} \S+( \S+)?)?$/
 const SUFFIXES = ['', '_total', '_bucket', '_sum', '_count', '_created', '_info']
 const number = (text) => (/^[+]Inf$/.test(text) ? Number.POSITIVE_INFINITY : Number(text))
 
