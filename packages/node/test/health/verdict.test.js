@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { AsyncLocalStorage } from 'node:async_hooks'
+import { statfsSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -446,9 +447,15 @@ describe('health: verdict', () => {
       (await once(disk('/', { minFreeBytes: 2 ** 60 }))).json.checks.it.reason,
       'disk_full',
     )
+    assert.equal((await once(disk('/', { minFreeRatio: 1.01 }))).json.checks.it.reason, 'disk_full')
+    assert.equal((await once(disk('/', { minFreeRatio: 0 }))).status, 200)
+    const { bavail, blocks } = statfsSync('/')
+    assert.equal((await once(disk('/'))).status, bavail < blocks * 0.05 ? 503 : 200)
     assert.equal((await once(disk('/no/such/folder'))).json.checks.it.reason, 'error')
     assert.equal((await once(memory())).status, 200)
     assert.equal((await once(memory({ maxRssBytes: 1 }))).json.checks.it.reason, 'memory')
+    assert.equal((await once(memory({ maxHeapRatio: 0.0001 }))).json.checks.it.reason, 'memory')
+    assert.equal((await once(memory({ maxRssBytes: 2 ** 50 }))).status, 200)
     assert.equal((await once(eventLoop({ maxDelayMs: 5000 }))).status, 200)
     assert.equal((await once(eventLoop({ maxDelayMs: -10 }))).json.checks.it.reason, 'event_loop')
   })
@@ -459,6 +466,22 @@ describe('health: verdict', () => {
     assert.equal((await once(http(`${url}/api/v1/health/live/`))).status, 200)
     assert.equal((await once(http(`${url}/none`))).json.checks.it.reason, 'error')
     assert.equal((await once(http(`${url}/none`, { status: 404 }))).status, 200)
+    const answers = createServer((req, res) =>
+      res.writeHead(Number(req.url.slice(1)), { location: '/200' }).end(),
+    )
+    await new Promise((resolve) => answers.listen(0, '127.0.0.1', resolve))
+    for (const [code, reason] of [
+      [204, undefined],
+      [302, 'error'],
+      [401, 'auth'],
+      [403, 'auth'],
+      [500, 'error'],
+    ]) {
+      const { json } = await once(http(`http://127.0.0.1:${answers.address().port}/${code}`))
+      assert.equal(json.checks.it.reason, reason, String(code))
+    }
+    answers.closeAllConnections()
+    answers.close()
     await target.close()
     assert.equal((await once(http(url))).json.checks.it.reason, 'refused')
   })
