@@ -221,7 +221,11 @@ function observeDelay(registry: Registry): RuntimeMetrics {
     sample() {
       if (performance.now() > dueMs) look()
     },
-    close: () => clearInterval(timer),
+    close() {
+      clearInterval(timer)
+      // Without the timer, time that passes is no delay.
+      dueMs = Number.POSITIVE_INFINITY
+    },
   }
 }
 
