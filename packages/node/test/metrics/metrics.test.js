@@ -580,6 +580,17 @@ test('pauses for garbage collection are counted in seconds, by kind', async (t) 
     text = (await metrics.renderText()).text
   }
   const passed = (performance.now() - startMs) / 1000
+  metrics.close()
+  const counts = () => [
+    ...text.matchAll(/^nodejs_(?:gc_duration|eventloop_delay)_seconds_count.*$/gm),
+  ]
+  text = (await metrics.renderText()).text
+  const closed = counts().map(String)
+  assert.ok(closed.length > 1)
+  collect()
+  await new Promise((resolve) => setTimeout(resolve, 60))
+  text = (await metrics.renderText()).text
+  assert.deepEqual(counts().map(String), closed, 'closed observers see nothing')
   const sum = sampleOf(text, `${name}_sum`, '{kind="major"}')
   assert.ok(sum > 0 && sum <= passed, `${sum} of ${passed} s`)
 })
@@ -699,23 +710,120 @@ test('M19: X-Prometheus-Scrape-Timeout-Seconds shortens the time a reader gets, 
   assert.ok(longer >= 390 && longer < plain - 200, `${longer} and ${plain} ms`)
 })
 
-test('M20: a metric is registered once; another type or other labels are refused with both named', (t) => {
+test('M20: a metric is registered once; another shape of it is refused with both named', async (t) => {
   const metrics = setUp(t)
-  const a = metrics.counter({ name: 'twice_total', help: 'T.', labelNames: ['x'] })
-  const b = metrics.counter({ name: 'twice_total', help: 'T.', labelNames: ['x'] })
-  a.inc({ x: '1' })
-  b.inc({ x: '1' })
-  for (const again of [
-    () => metrics.gauge({ name: 'twice_total', help: 'T.' }),
-    () => metrics.counter({ name: 'twice_total', help: 'T.', labelNames: ['y'] }),
-    () => metrics.counter({ name: 'bad name', help: 'T.' }),
-    () => metrics.histogram({ name: 'h_seconds', help: 'T.', buckets: [2, 1] }),
-    () => metrics.counter({ name: 'reserved_total', help: 'T.', labelNames: ['le'] }),
+  const both = { name: 'twice_total', help: 'T.', labelNames: ['x', 'y'] }
+  metrics.counter(both).inc({ x: '1', y: '2' })
+  metrics.counter({ ...both, labelNames: ['y', 'x', 'y'] }).inc({ x: '1', y: '2' })
+  // Without the ending that exposition adds it is the same name.
+  metrics.counter({ ...both, name: 'twice' }).inc({ x: '1', y: '2' })
+  const timing = { name: 'timing_seconds', help: 'T.', buckets: [1, 2] }
+  metrics.histogram(timing).observe(1)
+  metrics.histogram({ ...timing, buckets: [1, 2] }).observe(2)
+  const level = { name: 'level', help: 'L.' }
+  metrics.gauge(level).set(4)
+  const read = () => {}
+  for (const [again, words] of [
+    [() => metrics.gauge({ ...both }), /\(gauge\).*belongs to metric "twice_total"/],
+    [() => metrics.counter({ ...both, labelNames: ['y'] }), /counter \{y\}.*counter \{x, y\}/],
+    [() => metrics.counter({ ...both, labelNames: ['x', 'z'] }), /\{x, z\}.*\{x, y\}/],
+    [() => metrics.histogram({ ...timing, buckets: [1, 3] }), /buckets 1 3 .*buckets 1 2/],
+    [() => metrics.histogram({ ...timing, buckets: [1] }), /buckets 1 .*buckets 1 2/],
+    [() => metrics.collect({ ...level, type: 'gauge', read }), /a collected gauge.*a gauge/],
+    // A name that another metric already writes.
+    [() => metrics.gauge({ name: 'twice', help: 'T.' }), /twice/],
+    [() => metrics.gauge({ name: 'timing_seconds_count', help: 'T.' }), /timing_seconds/],
+    [() => metrics.histogram({ name: 'twice', help: 'T.' }), /twice/],
+    [() => metrics.counter({ name: 'bad name', help: 'T.' }), /"bad name"/],
+    [() => metrics.counter({ name: '1st', help: 'T.' }), /"1st"/],
+    [() => metrics.counter({ name: 'no_help' }), /no_help/],
+    [() => metrics.counter({ ...both, name: 'a_total', labelNames: ['le'] }), /"le"/],
+    [() => metrics.counter({ ...both, name: 'a_total', labelNames: ['quantile'] }), /"quantile"/],
+    [() => metrics.counter({ ...both, name: 'a_total', labelNames: ['__a'] }), /"__a"/],
+    [() => metrics.counter({ ...both, name: 'a_total', labelNames: ['a-b'] }), /"a-b"/],
+    [() => metrics.histogram({ ...timing, name: 'h', buckets: [2, 1] }), /\[2,1\]/],
+    [() => metrics.histogram({ ...timing, name: 'h', buckets: [1, 1] }), /\[1,1\]/],
+    [() => metrics.histogram({ ...timing, name: 'h', buckets: [-1, 1] }), /\[-1,1\]/],
+    [() => metrics.histogram({ ...timing, name: 'h', buckets: [1, Infinity] }), /buckets/],
+    [() => metrics.histogram({ ...timing, name: 'h', buckets: [...Array(201).keys()] }), /buckets/],
   ]) {
-    assert.throws(
-      again,
-      (error) => error.code === 'TELLTALE_E_METRIC' && error.faults[0].remedy.length > 0,
-    )
+    assert.throws(again, (error) => {
+      assert.equal(error.code, 'TELLTALE_E_METRIC')
+      assert.match(error.faults[0].message, words)
+      assert.ok(error.faults[0].remedy.length > 0)
+      return true
+    })
+  }
+  const { text } = await judged(metrics)
+  assert.equal(sampleOf(text, 'twice_total', '{x="1",y="2"}'), 3)
+  assert.equal(sampleOf(text, 'timing_seconds_count'), 2)
+  assert.equal(sampleOf(text, 'level'), 4)
+})
+
+test('names made from data stop at a thousand metrics; what comes beyond is harmless and told', async (t) => {
+  const metrics = setUp(t)
+  const told = () => faultCounts().get('TELLTALE_E_METRIC') ?? 0
+  for (let i = 0; i < 990; i++) metrics.gauge({ name: `level_${i}`, help: 'L.' }).set(i)
+  const before = told()
+  for (let i = 990; i < 1100; i++) {
+    metrics.gauge({ name: `level_${i}`, help: 'L.' }).set(i)
+    metrics.gauge({ name: `level_${i}`, help: 'L.' }).inc(1)
+  }
+  const { text } = await metrics.renderText()
+  const names = text.match(/^level_\d+ /gm)
+  assert.ok(names.length >= 990 && names.length < 1000, String(names.length))
+  assert.equal(told() - before, 2 * (1100 - names.length))
+})
+
+test('a label that the metric does not have is told, and the recording counts', async (t) => {
+  const metrics = setUp(t)
+  const told = () => faultCounts().get('TELLTALE_E_METRIC') ?? 0
+  const before = told()
+  const orders = metrics.counter({ name: 'orders_total', help: 'O.', labelNames: ['country'] })
+  orders.inc({ country: 'NL' })
+  assert.equal(told(), before)
+  orders.inc({ country: 'BE', city: 'Gent' })
+  assert.equal(told(), before + 1)
+  orders.inc({})
+  orders.inc({ country: 7 })
+  orders.inc({ country: true })
+  const { text } = await judged(metrics)
+  assert.deepEqual(text.match(/^orders_total.*$/gm), [
+    'orders_total{country="NL"} 1',
+    'orders_total{country="BE"} 1',
+    'orders_total{country=""} 1',
+    'orders_total{country="7"} 1',
+    'orders_total{country="true"} 1',
+  ])
+})
+
+test('a timer records the seconds that it returns, once for each call', async (t) => {
+  const metrics = setUp(t)
+  const wait = metrics.histogram({ name: 'wait_seconds', help: 'W.', labelNames: ['a'] })
+  const startMs = performance.now()
+  const stop = wait.startTimer({ a: 'x' })
+  await new Promise((resolve) => setTimeout(resolve, 60))
+  const seconds = stop()
+  assert.ok(seconds >= 0.055 && seconds <= (performance.now() - startMs) / 1000, `${seconds} s`)
+  const { text } = await metrics.renderText()
+  assert.equal(sampleOf(text, 'wait_seconds_sum', '{a="x"}'), seconds)
+  assert.equal(sampleOf(text, 'wait_seconds_count', '{a="x"}'), 1)
+})
+
+test('rows of many label sets keep to their own cells', async (t) => {
+  const metrics = setUp(t)
+  const wait = metrics.histogram({
+    name: 'wait_seconds',
+    help: 'W.',
+    labelNames: ['i'],
+    buckets: [1],
+  })
+  for (let i = 0; i < 300; i++) wait.observe({ i }, i)
+  const { text } = await judged(metrics)
+  for (let i = 0; i < 300; i++) {
+    assert.equal(sampleOf(text, 'wait_seconds_sum', `{i="${i}"}`), i)
+    assert.equal(sampleOf(text, 'wait_seconds_count', `{i="${i}"}`), 1)
+    assert.equal(sampleOf(text, 'wait_seconds_bucket', `{i="${i}",le="1.0"}`), i <= 1 ? 1 : 0)
   }
 })
 
