@@ -111,16 +111,24 @@ async function scrape() {
   await (await fetch(url)).text()
   await (await fetch(`${url}/api/v1/health/ready/`)).text()
   const { text } = await kit.metrics.renderText()
+  const { families } = kit.metrics
   server.closeAllConnections()
   server.close()
   await close()
-  return text
+  return { text, families }
+}
+
+/** How a scrape of a cluster shows a family. */
+function inCluster(families, shown) {
+  const family = families.get(shown) ?? families.get(shown.replace(/_total$/, ''))
+  return family.type === 'gauge' ? family.across : 'sum'
 }
 
 async function metrics() {
+  const { text, families: registered } = await scrape()
   const families = new Map()
   let family
-  for (const line of (await scrape()).split('\n')) {
+  for (const line of text.split('\n')) {
     const meta = /^# (HELP|TYPE) (\S+) (.*)$/.exec(line)
     if (meta) {
       const [, kind, name, rest] = meta
@@ -140,16 +148,28 @@ Served at \`/metrics\` in Prometheus text, or OpenMetrics with trace ids as exem
 Loopback may read it; others need \`metrics.token\`. Your own: \`counter\`, \`gauge\`, \`histogram\` of \`@telltale/node\`.
 
 ${table(
-  ['metric', 'type', 'labels', 'what it tells'],
+  ['metric', 'type', 'labels', 'cluster', 'what it tells'],
   [...families].map(([name, { TYPE, HELP, labels }]) => [
     `\`${name}\``,
     TYPE,
     labels.map((label) => `\`${label}\``).join(' '),
+    inCluster(registered, name),
     HELP,
   ]),
 )}
 
-More appear when they have something to count: \`telltale_faults_total{code}\`, \`telltale_events_lost_total{reason}\`.
+More appear when they have something to count: \`telltale_faults_total{code}\`, \`telltale_events_lost_total{reason}\`;
+in a cluster, or with threads, \`telltale_metrics_worker_stale{worker}\` (1: did not answer, its last known values are
+shown) and \`telltale_metrics_workers_ended_total\`.
+
+## Clusters and threads
+
+When the kit runs in the primary of a \`node:cluster\` too, a scrape of any worker, or of the primary, shows all of
+them; threads that run the kit are shown by their process. The column says how values are put together. \`sum\`:
+added up; counters and histograms include workers that have ended, so they never fall; gauges do not. \`max\`: the
+largest. \`each\`: one series each, with a label \`worker\`: \`primary\`, \`1\`, \`2\` …, a thread \`thread-1\` or, in worker
+2, \`2/thread-1\`. A new worker takes the number of one that has ended. Your own gauges: \`gauge({ …, across: 'max' })\`,
+one of \`sum\` (default), \`min\`, \`max\`, \`each\`. A prom-client registry stays that of the worker which answers.
 
 Recording and alert rules: [prometheus/rules.yml](prometheus/rules.yml).
 
@@ -160,6 +180,7 @@ Recording and alert rules: [prometheus/rules.yml](prometheus/rules.yml).
 | share of failed requests | \`sum(rate(http_server_request_duration_seconds_count{http_response_status_code=~"5.."}[5m])) / sum(rate(http_server_request_duration_seconds_count[5m]))\` |
 | p95 by route | \`histogram_quantile(0.95, sum by (le, http_route) (rate(http_server_request_duration_seconds_bucket[5m])))\` |
 | is it ready | \`min by (check) (health_check_status)\` |
+| how many workers fail a check | \`count by (check) (health_check_status == 0)\` |
 | how busy is the event loop | \`rate(nodejs_eventloop_active_seconds_total[1m]) / (rate(nodejs_eventloop_active_seconds_total[1m]) + rate(nodejs_eventloop_idle_seconds_total[1m]))\` |
 | does the kit lose anything | \`increase(telltale_log_lines_dropped_total[1h]) + sum(increase(telltale_events_lost_total[1h]))\` |
 `
