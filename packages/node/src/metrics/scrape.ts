@@ -70,6 +70,18 @@ export function createScraper(
   const told = new Set<string>()
   /** The last complete answers of readers whose values are added to those of others. */
   const complete = new Map<Family, ReadonlyMap<string, number>>()
+  let reading: Promise<unknown> = Promise.resolve()
+
+  /** Scrapes of two formats, and of two workers, come at once: a reader must not be busy with the other. */
+  function readInTurn(
+    writer: Writer,
+    families: readonly Family[],
+    deadline: number,
+  ): Promise<Readings> {
+    const run = reading.then(() => readAll(writer, families, deadline, errors))
+    reading = run.catch(() => undefined)
+    return run
+  }
 
   async function render(format: Format, budgetMs: number): Promise<Rendered> {
     const writer = new Writer(format)
@@ -106,12 +118,12 @@ export function createScraper(
     const membersDone = hub?.collect(Math.min(MEMBERS_MS, budgetMs / 2))
     const isOwn = (name: string): boolean => name.startsWith('telltale_')
     const others = [...registry.families.values()].filter((family) => !isOwn(family.name))
-    const values = await readAll(writer, others, deadline, errors)
+    const values = await readInTurn(writer, others, deadline)
     await membersDone
     await beforeOwn
     // The kit's own losses come last: they include what this scrape lost.
     const own = [...registry.families.values()].filter((family) => isOwn(family.name))
-    const ownValues = await readAll(writer, own, deadline, errors)
+    const ownValues = await readInTurn(writer, own, deadline)
     if (!hub?.hasOthers) {
       for (const family of others) await writeOne(writer, family, values.values.get(family))
       for (const family of own) await writeOne(writer, family, ownValues.values.get(family))
@@ -166,12 +178,8 @@ export function createScraper(
     },
     read(budgetMs) {
       before()
-      return readAll(
-        new Writer('text'),
-        [...registry.families.values()],
-        performance.now() + within(budgetMs),
-        errors,
-      )
+      const deadline = performance.now() + within(budgetMs)
+      return readInTurn(new Writer('text'), [...registry.families.values()], deadline)
     },
   }
 

@@ -131,6 +131,11 @@ describe('cluster', { concurrency: 2 }, () => {
     const started = cluster.lines.all.filter(event('telltale_started'))
     assert.equal(started.length, 5)
     assert.equal(started.filter((line) => line.parts.management === "on: the primary's").length, 4)
+    const alone = cluster.lines.all.filter(event('listening_alone'))
+    assert.deepEqual(
+      alone.map((line) => line.management_port),
+      [null, null, null, null],
+    )
     assert.equal(cluster.stderr(), '')
   })
 
@@ -231,6 +236,23 @@ describe('cluster', { concurrency: 2 }, () => {
     }
     // The crashing request too.
     assert.equal(served(samples), sent + 1)
+  })
+
+  test('while the primary is blocked a scrape is a 503, not the numbers of one worker alone', async (t) => {
+    const cluster = await startCluster(t)
+    const port = cluster.workers.get(1)
+    for (const own of cluster.workers.values()) await get(own, '/order')
+    const before = await until(port, (found) => served(found) >= 4, 'four requests')
+    cluster.say('block 5000')
+    await cluster.lines.wait(event('blocking'))
+    const startedAt = performance.now()
+    assert.equal((await get(port, '/metrics')).status, 503)
+    assert.ok(performance.now() - startedAt < 4000)
+    assert.match(cluster.stderr(), /TELLTALE_E_CLUSTER/)
+    assert.equal((await get(port, '/api/v1/health/ready/')).status, 200)
+    let after
+    while (after?.status !== 200) after = await get(port, '/metrics')
+    assertNoFall(before, samplesOf(after.text))
   })
 
   test('F39: each worker answers its readiness for itself, and the metric shows which of 4 fails', async (t) => {

@@ -445,3 +445,21 @@ test('M27: the rules we ship are sound, and fire when they should', () => {
   promtoolRun(['check', 'rules', '../../../../docs/prometheus/rules.yml'], folder)
   promtoolRun(['test', 'rules', 'rules.test.yml'], folder)
 })
+
+test('scrapes in two formats at once do not find a reader busy with the other', async (t) => {
+  const metrics = setUp(t)
+  metrics.collect({
+    name: 'slow',
+    help: 'Slow.',
+    type: 'gauge',
+    async read(add) {
+      await new Promise((resolve) => setTimeout(resolve, 5))
+      add(1)
+    },
+  })
+  const texts = await Promise.all([metrics.renderText(), metrics.renderText(OPENMETRICS)])
+  for (const { text } of texts) {
+    assert.match(text, /^slow 1$/m)
+    assert.ok(!text.includes('reason="busy"'))
+  }
+})
