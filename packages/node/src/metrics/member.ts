@@ -87,15 +87,15 @@ export function createMember(
     if (isFirst) post([], 0)
   }
 
-  function pushUnlessBusy(): void {
+  async function pushUnlessBusy(): Promise<void> {
     // A hub that does not read must not fill this process's memory.
     if (isBusy) return
+    isBusy = true
     for (const families of changes()) {
-      isBusy = true
-      post(families, 0, () => {
-        isBusy = false
-      })
+      await new Promise<void>((resolve) => post(families, 0, resolve))
+      await new Promise((resolve) => setImmediate(resolve))
     }
+    isBusy = false
   }
 
   async function everything(id: number, budgetMs: number, sent?: () => void): Promise<void> {
@@ -128,7 +128,9 @@ export function createMember(
     scrapes.clear()
   }
 
-  const timer = setInterval(pushUnlessBusy, PUSH_EVERY_MS)
+  const timer = setInterval(() => {
+    pushUnlessBusy().catch((error) => reportFault('TELLTALE_E_INTERNAL', error))
+  }, PUSH_EVERY_MS)
   timer.unref?.()
   push()
 

@@ -216,6 +216,20 @@ describe('cluster', { concurrency: 2 }, () => {
     assert.equal(after.get('jobs_waiting').value, 8)
   })
 
+  test('a worker that is killed before any scrape has told what it counted up to two seconds before', async (t) => {
+    const cluster = await startCluster(t)
+    const { workers, lines } = cluster
+    for (let i = 0; i < 3; i++) await get(workers.get(2), '/order')
+    const heard = (line) => line.event === 'heard' && line.id === 2
+    const soFar = lines.all.filter(heard).length
+    // The first of two may have been on its way already.
+    await lines.wait(heard, soFar + 2)
+    process.kill(cluster.pid(2), 'SIGKILL')
+    await lines.wait(event('worker_exit'))
+    const samples = await scrape(workers.get(1))
+    assert.equal(samples.get('orders_total{worker_id="2"}')?.value, 3)
+  })
+
   test('a worker that is disconnected, ended or crashes sends its last totals first', async (t) => {
     const cluster = await startCluster(t)
     const { workers, lines } = cluster
