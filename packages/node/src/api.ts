@@ -11,6 +11,7 @@ import {
   type Counter,
   createRegistry,
   type Gauge,
+  type GaugeOptions,
   type Histogram,
   type HistogramOptions,
   type MetricOptions,
@@ -120,8 +121,8 @@ export function counter<L extends string = never>(options: MetricOptions<L>): Co
   return { inc: (...args) => metric().inc(...args), labels: (values) => metric().labels(values) }
 }
 
-/** A gauge on /metrics; see `counter`. */
-export function gauge<L extends string = never>(options: MetricOptions<L>): Gauge<L> {
+/** A gauge on /metrics; `across` says how a cluster shows it. See `counter`. */
+export function gauge<L extends string = never>(options: GaugeOptions<L>): Gauge<L> {
   const metric = deferred((registry) => registry.gauge(options))
   return {
     set: (...args) => metric().set(...args),

@@ -21,6 +21,7 @@ export const FAULTS = {
   TELLTALE_E_METRIC: 'A metric was registered or observed with values it cannot take.',
   TELLTALE_E_SERIES_LIMIT:
     'A metric reached its limit of label sets; the rest is counted together.',
+  TELLTALE_E_CLUSTER: 'Metrics of other workers or threads could not be added up.',
   TELLTALE_E_HEALTH_CHECK: 'A health check behaved in a way its contract does not allow.',
   TELLTALE_E_HEALTH_NONE:
     'No health checks are configured; readiness only says that the process runs.',

@@ -16,6 +16,7 @@ import { hasSentryClient, preferSentryClient } from './errors/trackers/sentry-sd
 import { cleanFaultsWith, reportFault } from './faults.js'
 import { createHealth, type Health } from './health/health.js'
 import { logging } from './log/logger.js'
+import { type ClusterRole, clusterRole } from './metrics/cluster.js'
 import { createMetrics, type Metrics } from './metrics/metrics.js'
 import { resolveOptions, type Settings, type TelltaleOptions } from './options.js'
 import { createRedactor } from './redact.js'
@@ -184,6 +185,7 @@ function build(settings: Settings): Telltale {
         }),
       )
     },
+    closed: () => metrics.push(),
     isOwn: ownPaths(settings),
     handle: (request, response, path) =>
       health.handle(request, response, path) ||
@@ -226,7 +228,11 @@ function build(settings: Settings): Telltale {
   })
 
   async function flush(timeoutMs = 2000): Promise<boolean> {
-    const [delivered] = await Promise.all([errors.flush(timeoutMs), logging.flush()])
+    const [delivered] = await Promise.all([
+      errors.flush(timeoutMs),
+      logging.flush(),
+      metrics.flush(timeoutMs),
+    ])
     return delivered
   }
 
@@ -267,8 +273,11 @@ function build(settings: Settings): Telltale {
     read: (add) => add(rejected),
   })
 
+  const role = clusterRole()
+  if (settings.enabled) metrics.join()
   const management = openManagement(
     settings,
+    role,
     (server) => entrance.ignore(server),
     (request, response, path) =>
       health.handle(request, response, path) || metrics.handle(request, response, path),
@@ -278,7 +287,7 @@ function build(settings: Settings): Telltale {
     log.info('telltale_started', {
       version: VERSION,
       node: process.version,
-      parts: decisions(settings, trackers),
+      parts: decisions(settings, trackers, role),
     })
   }
 
@@ -352,10 +361,12 @@ type Management = { readonly server: Server; readonly port: Promise<number | und
 
 function openManagement(
   settings: Settings,
+  role: ClusterRole,
   prepare: (server: Server) => void,
   handle: (request: IncomingMessage, response: ServerResponse, path: string) => boolean,
 ): Management | undefined {
-  if (settings.management === undefined) return undefined
+  // The primary has opened it: another listener on the same port would be refused.
+  if (settings.management === undefined || role === 'worker') return undefined
   const { port, host } = settings.management
   const server = createServer((request, response) => {
     if (handle(request, response, pathOf(request.url ?? '/'))) return
@@ -378,8 +389,19 @@ function openManagement(
   return { server, port: opened }
 }
 
+const CLUSTER: Readonly<Record<ClusterRole, string>> = {
+  none: 'off: this process is no worker of a cluster',
+  worker: 'on: a scrape of any worker shows all',
+  alone:
+    'off: a scrape shows this worker only; import this module in the primary too, before it forks',
+}
+
 /** What is on, off, and why, for the telltale_started line. */
-function decisions(settings: Settings, trackers: readonly ErrorTracker[]): Record<string, string> {
+function decisions(
+  settings: Settings,
+  trackers: readonly ErrorTracker[],
+  role: ClusterRole,
+): Record<string, string> {
   const { log, trace, health, metrics, shutdown, errors, management } = settings
   const names = trackers.map((tracker) => tracker.name).join(', ')
   const checks = [...health.checks.keys()].join(', ')
@@ -401,13 +423,16 @@ function decisions(settings: Settings, trackers: readonly ErrorTracker[]): Recor
     metrics: metrics.enabled
       ? `on: ${metrics.path === false ? 'not served' : `${metrics.path}${metrics.token === '' ? ', loopback only' : ', with token'}`}`
       : 'off: metrics.enabled is false',
+    cluster: !metrics.enabled ? 'off: metrics.enabled is false' : CLUSTER[role],
     shutdown: shutdown.enabled
       ? `on: drain ${shutdown.drainDelayMs} ms, at most ${shutdown.timeoutMs} ms`
       : 'off: shutdown.enabled is false',
     management:
       management === undefined
         ? 'off: no management.port'
-        : `on: ${management.host}:${management.port}`,
+        : role === 'worker'
+          ? "on: the primary's"
+          : `on: ${management.host}:${management.port}`,
     debug_error: settings.debugError
       ? 'on: /sentry-debug/'
       : 'off: production; TELLTALE_DEBUG_ERROR=1 turns it on',

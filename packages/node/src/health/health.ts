@@ -64,6 +64,7 @@ export type HealthMetrics = {
     readonly name: string
     readonly help: string
     readonly type: 'counter' | 'gauge'
+    readonly across?: 'each'
     readonly labelNames?: readonly string[]
     read(add: (value: number, labels?: Readonly<Record<string, string>>) => void): void
   }): void
@@ -313,6 +314,7 @@ export function createHealth(settings: Settings, deps: HealthDeps): Health {
       name: 'health_status',
       help: 'Readiness: 1 ok, 0.5 degraded (ready all the same), 0 not ready.',
       type: 'gauge',
+      across: 'each',
       read(add) {
         const { status } = verdict()
         add(status === 'ok' ? 1 : status === 'degraded' ? 0.5 : 0)
@@ -322,6 +324,7 @@ export function createHealth(settings: Settings, deps: HealthDeps): Health {
       name: 'health_check_status',
       help: 'Result of the last run of a check: 1 ok or degraded, 0 failed.',
       type: 'gauge',
+      across: 'each',
       labelNames: ['check'],
       read(add) {
         for (const [name, seen] of Object.entries(verdict().checks)) {
@@ -333,6 +336,7 @@ export function createHealth(settings: Settings, deps: HealthDeps): Health {
       name: 'health_check_duration_seconds',
       help: 'Duration of the last run of a check.',
       type: 'gauge',
+      across: 'each',
       labelNames: ['check'],
       read(add) {
         for (const [name, seen] of Object.entries(verdict().checks)) {

@@ -4,6 +4,7 @@ import { createTokenCheck, isLoopbackPeer } from '../access.js'
 import { reportFault } from '../faults.js'
 import type { Settings } from '../options.js'
 import { acceptsGzip, CONTENT_TYPES, chooseFormat } from './exposition.js'
+import { HubError } from './member.js'
 import { describe } from './registry.js'
 import type { Rendered, Scraper } from './scrape.js'
 
@@ -27,8 +28,13 @@ export function createEndpoint(settings: Settings['metrics'], scraper: Scraper):
       return
     }
     answer(request, response).catch((error) => {
-      reportFault('TELLTALE_E_INTERNAL', `answering a scrape: ${describe(error)}`)
+      const isOfCluster = error instanceof HubError
+      reportFault(
+        isOfCluster ? 'TELLTALE_E_CLUSTER' : 'TELLTALE_E_INTERNAL',
+        `answering a scrape: ${describe(error)}`,
+      )
       if (response.headersSent) response.destroy()
+      else if (isOfCluster) refuse(request, response, 503, 'Service Unavailable', {})
       else refuse(request, response, 500, 'Internal Server Error', {})
     })
   }

@@ -91,6 +91,13 @@ export class Writer {
     this.text += text
   }
 
+  /** Takes over a piece that is encoded already. */
+  append(chunk: Buffer): void {
+    this.encode()
+    this.chunks.push(chunk)
+    this.bytes += chunk.length
+  }
+
   /**
    * True when it is time to `pause()`. Cheap: reads the clock once in some rows. Text is encoded on
    * the way, within the slice: joining strings costs next to nothing until they are encoded.
@@ -114,12 +121,41 @@ export class Writer {
     this.encode()
   }
 
-  private encode(): void {
+  /** Encodes what was added. */
+  encode(): void {
     if (this.text === '') return
     const chunk = Buffer.from(this.text)
     this.text = ''
     this.chunks.push(chunk)
     this.bytes += chunk.length
+  }
+}
+
+/** A row as it is written: the value, or a histogram's count of each bucket and its sum. */
+export type SampleRow = {
+  readonly labels: string
+  readonly cells: ArrayLike<number>
+  readonly exemplars: readonly (Exemplar | undefined)[] | undefined
+}
+
+/** Writes rows of a family that are not this process's alone. */
+export async function writeRows(
+  writer: Writer,
+  family: Pick<Family, 'name' | 'type' | 'help'> & { readonly bounds: ArrayLike<number> },
+  rows: ReadonlyMap<string, Omit<SampleRow, 'labels'>>,
+): Promise<void> {
+  if (rows.size === 0) return
+  const { name, type } = family
+  writer.add(header(writer.format, name, type, family.help))
+  const bounds = type === 'histogram' ? boundTexts(family.bounds) : []
+  const sampleName = type === 'counter' ? `${name}_total` : name
+  for (const [labels, { cells, exemplars }] of rows) {
+    writer.add(
+      type === 'histogram'
+        ? histogramText(name, bounds, { labels, cells, at: 0, exemplars }, writer.format)
+        : sample(sampleName, labels, cells[0] as number),
+    )
+    if (writer.isDue()) await writer.pause()
   }
 }
 
@@ -180,7 +216,7 @@ export function numberText(value: number): string {
   return Number.isNaN(value) ? 'NaN' : value > 0 ? '+Inf' : '-Inf'
 }
 
-function boundTexts(bounds: Float64Array): string[] {
+function boundTexts(bounds: ArrayLike<number>): string[] {
   const texts = Array.from(bounds, (bound) => {
     const text = String(bound)
     return `le="${/^\d+$/.test(text) ? `${text}.0` : text}"} `
@@ -192,7 +228,7 @@ function boundTexts(bounds: Float64Array): string[] {
 function histogramText(
   name: string,
   bounds: readonly string[],
-  row: HistogramRow,
+  row: SampleRow & { readonly at: number },
   format: Format,
 ): string {
   const { cells, at, labels } = row

@@ -1,18 +1,28 @@
 /** The metrics of a process: its registry, what the kit records by itself, and `/metrics`. */
-import { faultCounts } from '../faults.js'
+import { faultCounts, guarded } from '../faults.js'
 import type { Settings } from '../options.js'
 import { createEndpoint, type Endpoint } from './endpoint.js'
 import { CONTENT_TYPES, chooseFormat } from './exposition.js'
+import { type Fleet, joinFleet } from './fleet.js'
 import { createHttpMetrics, type HttpMetrics } from './http.js'
 import { createRegistry, type Registry } from './registry.js'
 import { createRuntimeMetrics, type RuntimeMetrics } from './runtime.js'
 import { createScraper } from './scrape.js'
 
-export type Metrics = Pick<Registry, 'counter' | 'gauge' | 'histogram' | 'collect'> &
+export type Metrics = Pick<Registry, 'counter' | 'gauge' | 'histogram' | 'collect' | 'families'> &
   HttpMetrics &
   Endpoint & {
     /** The text of a scrape with this Accept header. */
     renderText(accept?: string): Promise<{ readonly contentType: string; readonly text: string }>
+    /**
+     * From now on a scrape shows all workers of a cluster and all threads that run the kit. Without it,
+     * and in a worker whose primary does not run the kit, it shows this process.
+     */
+    join(): void
+    /** Sends the last totals to whoever adds them up; resolves after `timeoutMs` at the latest. */
+    flush(timeoutMs: number): Promise<void>
+    /** Sends what changed at once. Never throws. */
+    push(): void
     /** Stops the observers. Recording and scraping go on working. */
     close(): void
   }
@@ -38,13 +48,20 @@ export function createMetrics(settings: Settings): Metrics {
   // A turn later, or at the first scrape: the observers cost a service's start three milliseconds.
   if (!isClosed) setImmediate(observe).unref()
   registerLosses(registry)
-  const scraper = createScraper(registry, registries, () => observe()?.sample())
+  let fleet: Fleet | undefined
+  const scraper = createScraper(
+    registry,
+    registries,
+    () => observe()?.sample(),
+    () => fleet,
+  )
   const endpoint = createEndpoint(settings.metrics, scraper)
   return {
     counter: registry.counter,
     gauge: registry.gauge,
     histogram: registry.histogram,
     collect: registry.collect,
+    families: registry.families,
     requestStarted: http.requestStarted,
     requestFinished: http.requestFinished,
     handle: enabled ? endpoint.handle : () => false,
@@ -52,8 +69,18 @@ export function createMetrics(settings: Settings): Metrics {
       const { chunks, format } = await scraper.render(chooseFormat(accept))
       return { contentType: CONTENT_TYPES[format], text: Buffer.concat(chunks).toString() }
     },
+    join() {
+      if (!enabled) return
+      guarded(() => {
+        fleet ??= joinFleet({ registry, maxSeries, read: scraper.read, core: scraper.core })
+      })
+    },
+    flush: (timeoutMs) => fleet?.flush(timeoutMs) ?? Promise.resolve(),
+    push: () => guarded(() => fleet?.push()),
     close() {
       isClosed = true
+      guarded(() => fleet?.close())
+      fleet = undefined
       observers?.close()
     },
   }
@@ -75,6 +102,7 @@ function registerLosses(registry: Registry): void {
     name: 'telltale_metrics_series',
     help: 'Label sets of each metric that has labels; metrics.maxSeries is the limit.',
     type: 'gauge',
+    across: 'max',
     labelNames: ['metric'],
     read(add) {
       for (const family of registry.families.values()) {

@@ -15,12 +15,22 @@ export type LabelledArgs<L extends string, Rest extends unknown[]> = [L] extends
   ? Rest
   : [labels: LabelValues<L>, ...rest: Rest]
 
+/**
+ * How one scrape shows a gauge that several workers of a cluster, or threads, have: added up, the
+ * smallest, the largest, or each with a label `worker`. Counters and histograms are always added up.
+ */
+export type Across = 'sum' | 'min' | 'max' | 'each'
+
 export type MetricOptions<L extends string> = {
   /** Prometheus name, unit last (`_seconds`, `_bytes`). `_total` is added to a counter that lacks it. */
   readonly name: string
   /** One sentence: what is counted or measured. */
   readonly help: string
   readonly labelNames?: readonly L[]
+}
+export type GaugeOptions<L extends string> = MetricOptions<L> & {
+  /** Default sum. */
+  readonly across?: Across
 }
 export type HistogramOptions<L extends string> = MetricOptions<L> & {
   /** Upper bounds, rising, without +Inf. Default: OpenTelemetry's bounds for durations in seconds. */
@@ -66,7 +76,7 @@ export type Histogram<L extends string = never> = {
 export type Add<L extends string = string> = (value: number, labels?: LabelValues<L>) => void
 
 /** A metric whose values are read at each scrape. */
-export type CollectedMetric<L extends string = string> = MetricOptions<L> & {
+export type CollectedMetric<L extends string = string> = GaugeOptions<L> & {
   readonly type: 'counter' | 'gauge'
   /** May be asynchronous. A throw, a rejection or a late answer is counted and hides only this metric. */
   read(add: Add<L>): void | Promise<void>
@@ -82,6 +92,9 @@ export const OVERFLOW = '_overflow'
 const MAX_VALUE_LENGTH = 1024
 /** Names made from data would grow without bound; families beyond this are not exported. */
 const MAX_FAMILIES = 1000
+const ACROSS: readonly unknown[] = ['sum', 'min', 'max', 'each']
+/** Names the process or thread that a value of a gauge is from, where each has its own. */
+export const WORKER_LABEL = 'worker'
 /** Labels that the exposition formats keep for buckets and quantiles. */
 const RESERVED_LABELS = new Set(['le', 'quantile'])
 const ROWS_PER_SLAB = 64
@@ -185,6 +198,7 @@ export class Family {
   readonly bounds: Float64Array
   /** True: rows are read at scrape by `readers`. */
   readonly collected: boolean
+  readonly across: Across
   readonly maxSeries: number
   readonly rows: Row[] = []
   readonly readers: Set<Reader> = new Set()
@@ -204,6 +218,7 @@ export class Family {
     labelNames: readonly string[],
     bounds: readonly number[],
     collected: boolean,
+    across: Across,
     maxSeries: number,
   ) {
     this.name = name
@@ -212,6 +227,7 @@ export class Family {
     this.labelNames = labelNames
     this.bounds = Float64Array.from(bounds)
     this.collected = collected
+    this.across = across
     this.maxSeries = maxSeries
   }
 
@@ -405,10 +421,10 @@ export type Run<T> = {
 }
 
 /** What is read at a scrape, at most one run at a time; `running` is undefined when idle. */
-export type Source<T> = { running: Run<T> | undefined }
+export type Runnable<T> = { running: Run<T> | undefined }
 
 /** One reader of a collected family; its runs collect label text and value. */
-export type Reader = Source<Map<string, number>> & {
+export type Reader = Runnable<Map<string, number>> & {
   readonly read: (add: Add) => void | Promise<void>
 }
 
@@ -436,7 +452,7 @@ export function createAdd(family: Family, into: Map<string, number>): Add {
 
 export type Registry = {
   counter<L extends string = never>(options: MetricOptions<L>): Counter<L>
-  gauge<L extends string = never>(options: MetricOptions<L>): Gauge<L>
+  gauge<L extends string = never>(options: GaugeOptions<L>): Gauge<L>
   histogram<L extends string = never>(options: HistogramOptions<L>): Histogram<L>
   /** The family behind a histogram, for callers that keep rows themselves. */
   histogramFamily(options: HistogramOptions<string>): Family
@@ -459,11 +475,12 @@ export function createRegistry(maxSeries: number): Registry {
 
   function family(
     type: MetricType,
-    options: HistogramOptions<string>,
+    options: HistogramOptions<string> & GaugeOptions<string>,
     collected: boolean,
     buckets: readonly number[],
   ): Family {
     validate(options, buckets)
+    const across = options.across ?? 'sum'
     const name =
       type === 'counter' && options.name.endsWith('_total')
         ? options.name.slice(0, -'_total'.length)
@@ -474,14 +491,15 @@ export function createRegistry(maxSeries: number): Registry {
       if (
         existing.type === type &&
         existing.collected === collected &&
+        existing.across === across &&
         sameSet(existing.labelNames, labels) &&
         sameList(existing.bounds, buckets)
       ) {
         return existing
       }
       throw refused(
-        `Metric ${show(options.name)} is asked for as ${shape(type, labels, buckets, collected)} but is registered as ${shape(existing.type, existing.labelNames, existing.bounds, existing.collected)}.`,
-        'Use the same type, labels and buckets everywhere, or another name.',
+        `Metric ${show(options.name)} is asked for as ${shape(type, labels, buckets, collected, across)} but is registered as ${shape(existing.type, existing.labelNames, existing.bounds, existing.collected, existing.across)}.`,
+        'Use the same type, labels, buckets and across everywhere, or another name.',
       )
     }
     const samples = sampleNames(name, type)
@@ -494,7 +512,16 @@ export function createRegistry(maxSeries: number): Registry {
         )
       }
     }
-    const made = new Family(name, String(options.help), type, labels, buckets, collected, maxSeries)
+    const made = new Family(
+      name,
+      String(options.help),
+      type,
+      labels,
+      buckets,
+      collected,
+      across,
+      maxSeries,
+    )
     if (families.size >= MAX_FAMILIES) {
       reportFault(
         'TELLTALE_E_METRIC',
@@ -519,7 +546,7 @@ export function createRegistry(maxSeries: number): Registry {
   return {
     counter: <L extends string = never>(options: MetricOptions<L>): Counter<L> =>
       instrument(family('counter', options, false, []), makeCounter) as unknown as Counter<L>,
-    gauge: <L extends string = never>(options: MetricOptions<L>): Gauge<L> =>
+    gauge: <L extends string = never>(options: GaugeOptions<L>): Gauge<L> =>
       instrument(family('gauge', options, false, []), makeGauge) as unknown as Gauge<L>,
     histogram: <L extends string = never>(options: HistogramOptions<L>): Histogram<L> =>
       instrument(
@@ -608,7 +635,7 @@ function sampleNames(name: string, type: MetricType): string[] {
 }
 
 // Names as of https://prometheus.io/docs/concepts/data_model/
-function validate(options: MetricOptions<string>, buckets: readonly number[]): void {
+function validate(options: GaugeOptions<string>, buckets: readonly number[]): void {
   if (typeof options.name !== 'string' || !/^[a-zA-Z_:][a-zA-Z0-9_:]*$/.test(options.name)) {
     throw refused(
       `A metric cannot be named ${show(options.name)}.`,
@@ -628,6 +655,18 @@ function validate(options: MetricOptions<string>, buckets: readonly number[]): v
         'Use letters, digits and _, not starting with a digit or __; le and quantile are taken.',
       )
     }
+  }
+  if (!ACROSS.includes(options.across ?? 'sum')) {
+    throw refused(
+      `Metric ${show(options.name)} cannot have across ${show(options.across)}.`,
+      `Pass one of ${ACROSS.join(', ')}.`,
+    )
+  }
+  if (options.across === 'each' && options.labelNames?.includes(WORKER_LABEL)) {
+    throw refused(
+      `Metric ${show(options.name)} has a label "${WORKER_LABEL}" and across "each", which adds one.`,
+      'Give the label another name.',
+    )
   }
   if (buckets.length > 200 || buckets.some((bound, i) => !isRising(buckets[i - 1], bound))) {
     throw refused(
@@ -650,9 +689,11 @@ function shape(
   labels: readonly string[],
   bounds: ArrayLike<number>,
   collected: boolean,
+  across: Across,
 ): string {
   const buckets = type === 'histogram' ? ` with buckets ${Array.from(bounds).join(' ')}` : ''
-  return `${collected ? 'a collected ' : 'a '}${type} {${labels.join(', ')}}${buckets}`
+  const how = across === 'sum' ? '' : ` with across ${across}`
+  return `${collected ? 'a collected ' : 'a '}${type} {${labels.join(', ')}}${buckets}${how}`
 }
 
 function sameSet(a: readonly string[], b: readonly string[]): boolean {

@@ -8,6 +8,7 @@ import { readFileSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { constants, PerformanceObserver, performance } from 'node:perf_hooks'
 import { getHeapSpaceStatistics, getHeapStatistics } from 'node:v8'
+import { isMainThread } from 'node:worker_threads'
 import type { Add, CollectedMetric, HistogramRow, Registry } from './registry.js'
 
 /** Milliseconds between two looks at the event loop; what a turn takes longer is its delay. */
@@ -23,7 +24,8 @@ export type RuntimeMetrics = {
 
 /** Registers the runtime metrics and starts their observers, which do not keep the process alive. */
 export function createRuntimeMetrics(registry: Registry): RuntimeMetrics {
-  registerProcess(registry)
+  // A thread shares these with the whole process: only one of them may tell.
+  if (isMainThread) registerProcess(registry)
   registerHeap(registry)
   registerLoop(registry)
   const delay = observeDelay(registry)
@@ -61,6 +63,7 @@ function registerProcess(registry: Registry): void {
     name: 'process_start_time_seconds',
     help: 'Start of the process, seconds since the epoch.',
     type: 'gauge',
+    across: 'each',
     read: (add) => add(startSeconds),
   })
   offer(registry, {
@@ -88,6 +91,7 @@ function registerProcess(registry: Registry): void {
     name: 'process_resident_memory_bytes',
     help: 'Memory of the process that is in RAM.',
     type: 'gauge',
+    across: 'each',
     read: (add) => add(process.memoryUsage.rss()),
   })
   registerFileDescriptors(registry)
@@ -96,6 +100,7 @@ function registerProcess(registry: Registry): void {
     name: 'nodejs_version_info',
     help: 'Version of Node.js; always 1.',
     type: 'gauge',
+    across: 'max',
     labelNames: ['version', 'major', 'minor', 'patch'],
     read: (add) => add(1, { version: process.version, major, minor, patch }),
   })
@@ -124,6 +129,7 @@ function registerFileDescriptors(registry: Registry): void {
       name: 'process_open_fds',
       help: 'Open file descriptors.',
       type: 'gauge',
+      across: 'each',
       async read(add) {
         // The folder itself is open while it is read.
         add((await readdir('/proc/self/fd')).length - 1)
@@ -134,6 +140,7 @@ function registerFileDescriptors(registry: Registry): void {
         name: 'process_max_fds',
         help: 'Limit of open file descriptors.',
         type: 'gauge',
+        across: 'each',
         read: (add) => add(Number(soft)),
       })
     }
@@ -144,7 +151,7 @@ function registerFileDescriptors(registry: Registry): void {
 
 function registerHeap(registry: Registry): void {
   const heap = (name: string, help: string, read: () => number): void =>
-    offer(registry, { name, help, type: 'gauge', read: (add) => add(read()) })
+    offer(registry, { name, help, type: 'gauge', across: 'each', read: (add) => add(read()) })
   heap(
     'nodejs_heap_size_total_bytes',
     'Heap that V8 has reserved.',

@@ -1,20 +1,27 @@
 /**
  * One scrape: readers are asked, everything is written, and scrapes that arrive meanwhile get the
- * same answer, or in another format an answer of the same readings. Nothing is reset by a scrape, so any number of scrapers see the same numbers.
+ * same answer, or in another format an answer of the same readings. Nothing is reset by a scrape, so
+ * any number of scrapers see the same numbers.
  */
 import { reportFault } from '../faults.js'
-import { type Format, Writer, writeCollected, writeFamily } from './exposition.js'
+import { combineAll, type Source } from './aggregate.js'
+import { type Format, Writer, writeCollected, writeFamily, writeRows } from './exposition.js'
+import type { Fleet } from './fleet.js'
 import { foreignNames, readForeign, writeForeign } from './foreign.js'
+import type { Hub } from './hub.js'
+import type { HubText, Readings } from './member.js'
 import {
   type Counter,
   createAdd,
   describe,
   type Family,
+  HistogramRow,
   type Reader,
   type Registry,
   type Run,
-  type Source,
+  type Runnable,
 } from './registry.js'
+import { cellsOf } from './wire.js'
 
 /** The finished text, in pieces of about a millisecond's work. */
 export type Rendered = {
@@ -32,18 +39,26 @@ export type ForeignRegistry = {
 export type Scraper = {
   /**
    * Renders all metrics; joins the rendering under way when there is one of this format.
-   * `budgetMs` is how long asynchronous readers are waited for, 1 to 1,000.
+   * `budgetMs` is how long asynchronous readers are waited for, 1 to 1,000. Rejects when another
+   * process adds the metrics up and does not answer: its own alone would look like a fall.
    */
   render(format: Format, budgetMs?: number): Promise<Rendered>
+  /** As `render`, without the application's registries and without the end. */
+  core(format: Format, budgetMs: number): Promise<HubText>
+  /** Runs every reader, as a scrape does. */
+  read(budgetMs: number): Promise<Readings>
 }
 
 const MAX_BUDGET_MS = 1000
+/** How long a scrape waits for other workers and threads. */
+const MEMBERS_MS = 400
 
 /** Makes the scraper. `before` runs at the start of each scrape. */
 export function createScraper(
   registry: Registry,
   registries: readonly ForeignRegistry[],
   before: () => void,
+  fleet: () => Pick<Fleet, 'hub' | 'member'> | undefined,
 ): Scraper {
   const errors = registry.counter({
     name: 'telltale_metrics_collect_errors_total',
@@ -52,42 +67,158 @@ export function createScraper(
   })
   const underWay = new Map<Format, Promise<Rendered>>()
   const foreign = registries.map((source): Foreign => ({ source, running: undefined }))
+  const coresUnderWay = new Map<Format, Promise<HubText>>()
   const told = new Set<string>()
-
+  /** The last complete answers of readers whose values are added to those of others. */
+  const complete = new Map<Family, ReadonlyMap<string, number>>()
   async function render(format: Format, budgetMs: number): Promise<Rendered> {
     const writer = new Writer(format)
     await writer.pause()
-    before()
     const deadline = performance.now() + budgetMs
-    const isOwn = (family: Family): boolean => family.name.startsWith('telltale_')
-    const all = [...registry.families.values()]
-    const others = all.filter((family) => !isOwn(family))
     const asked = foreign.flatMap((one) => askForeign(one, errors) ?? [])
-    const values = await readAll(writer, others, deadline, errors)
-    await settle(asked, deadline)
-    const answered = asked.filter((run) => isDone(run, FOREIGN, errors))
-    // The kit's own losses come last: they include what this scrape lost.
-    const own = all.filter(isOwn)
-    const ownValues = await readAll(writer, own, deadline, errors)
-    for (const family of others) await writeOne(writer, family, values.get(family))
-    for (const family of own) await writeOne(writer, family, ownValues.get(family))
-    const seen = new Set<string>()
-    for (const { result } of answered) await appendForeign(writer, result, registry, seen, told)
+    const foreignDone = settle(asked, deadline).then(() =>
+      asked.filter((run) => isDone(run, FOREIGN, errors)),
+    )
+    const member = fleet()?.member
+    let names: ReadonlySet<string> | undefined
+    if (member?.isOpen) {
+      await foreignDone
+      const core = await member.scrape(format, budgetMs)
+      for (const chunk of core.chunks) writer.append(chunk)
+      names = core.names
+    } else names = await writeCore(writer, budgetMs, deadline, foreignDone)
+    const seen = new Set(names)
+    for (const { result } of await foreignDone) {
+      await appendForeign(writer, result, registry, seen, told)
+    }
     writer.end()
     return { format, chunks: writer.chunks, bytes: writer.bytes }
+  }
+
+  /** Answers the names of samples that are not those of the registry. */
+  async function writeCore(
+    writer: Writer,
+    budgetMs: number,
+    deadline: number,
+    beforeOwn: Promise<unknown>,
+  ): Promise<Set<string>> {
+    before()
+    const hub = fleet()?.hub
+    const membersDone = hub?.collect(Math.min(MEMBERS_MS, budgetMs / 2))
+    const isOwn = (name: string): boolean => name.startsWith('telltale_')
+    const others = [...registry.families.values()].filter((family) => !isOwn(family.name))
+    const values = await readAll(writer, others, deadline, errors)
+    await membersDone
+    await beforeOwn
+    // The kit's own losses come last: they include what this scrape lost.
+    const own = [...registry.families.values()].filter((family) => isOwn(family.name))
+    const ownValues = await readAll(writer, own, deadline, errors)
+    if (!hub?.hasOthers) {
+      for (const family of others) await writeOne(writer, family, values.values.get(family))
+      for (const family of own) await writeOne(writer, family, ownValues.values.get(family))
+      return new Set()
+    }
+    for (const readings of [values, ownValues]) {
+      for (const [family, rows] of readings.values) {
+        if (!readings.incomplete.has(family)) complete.set(family, rows)
+      }
+    }
+    const remote = hub.names()
+    for (const family of registry.families.values()) remote.delete(family.name)
+    const names = new Set<string>()
+    const writeAll = async (families: readonly Family[], elsewhere: string[]): Promise<void> => {
+      for (const family of families) {
+        await writeMerged(writer, hub, family.name, localSource(hub, family, complete.get(family)))
+      }
+      for (const name of elsewhere) {
+        await writeMerged(writer, hub, name, undefined)
+        for (const taken of [
+          name,
+          `${name}_total`,
+          `${name}_bucket`,
+          `${name}_sum`,
+          `${name}_count`,
+        ])
+          names.add(taken)
+      }
+    }
+    await writeAll(
+      others,
+      [...remote].filter((name) => !isOwn(name)),
+    )
+    await writeAll(own, [...remote].filter(isOwn))
+    return names
   }
 
   return {
     render(format, budgetMs = MAX_BUDGET_MS) {
       const joined = underWay.get(format)
       if (joined !== undefined) return joined
-      const started = render(format, Math.min(MAX_BUDGET_MS, Math.max(1, budgetMs))).finally(() =>
-        underWay.delete(format),
-      )
+      const started = render(format, within(budgetMs)).finally(() => underWay.delete(format))
       underWay.set(format, started)
       return started
     },
+    core(format, budgetMs) {
+      const joined = coresUnderWay.get(format)
+      if (joined !== undefined) return joined
+      const started = core(format, within(budgetMs)).finally(() => coresUnderWay.delete(format))
+      coresUnderWay.set(format, started)
+      return started
+    },
+    read(budgetMs) {
+      before()
+      const deadline = performance.now() + within(budgetMs)
+      return readAll(new Writer('text'), [...registry.families.values()], deadline, errors)
+    },
   }
+
+  async function core(format: Format, budgetMs: number): Promise<HubText> {
+    const member = fleet()?.member
+    if (member?.isOpen) return member.scrape(format, budgetMs)
+    const writer = new Writer(format)
+    await writer.pause()
+    const deadline = performance.now() + budgetMs
+    const names = await writeCore(writer, budgetMs, deadline, Promise.resolve())
+    for (const family of registry.families.keys()) names.add(family)
+    writer.encode()
+    return { chunks: writer.chunks, names }
+  }
+}
+
+function within(budgetMs: number): number {
+  return Math.min(MAX_BUDGET_MS, Math.max(1, budgetMs))
+}
+
+/** This process's own part of a family: its rows, or what its readers reported. */
+function localSource(
+  hub: Hub,
+  family: Family,
+  values: ReadonlyMap<string, number> | undefined,
+): Source {
+  const rows = family.collected
+    ? Array.from(values ?? [], ([labels, value]) => ({
+        labels,
+        cells: [value],
+        exemplars: undefined,
+      }))
+    : family.rows.map((row) => ({
+        labels: row.labels,
+        cells: cellsOf(row),
+        exemplars: row instanceof HistogramRow ? row.exemplars : undefined,
+      }))
+  return { head: family, label: hub.label, rows }
+}
+
+async function writeMerged(
+  writer: Writer,
+  hub: Hub,
+  name: string,
+  local: Source | undefined,
+): Promise<void> {
+  const sources = hub.sources(name)
+  if (local !== undefined) sources.unshift(local)
+  const head = sources[0]?.head
+  if (head !== undefined) await writeRows(writer, head, await combineAll(writer, sources))
 }
 
 function writeOne(
@@ -107,7 +238,7 @@ function fail(errors: Errors, metric: string, reason: string, detail: string): v
 
 /** Joins the run under way, or starts one; undefined while one that came too late has not ended. */
 function join<T>(
-  source: Source<T>,
+  source: Runnable<T>,
   name: string,
   errors: Errors,
   start: () => Run<T>,
@@ -121,7 +252,7 @@ function join<T>(
 
 /** Runs `read`, which fills the result of the run. */
 function start<T>(
-  source: Source<T>,
+  source: Runnable<T>,
   name: string,
   errors: Errors,
   result: T,
@@ -170,7 +301,8 @@ async function readAll(
   families: readonly Family[],
   deadline: number,
   errors: Errors,
-): Promise<Map<Family, Map<string, number>>> {
+): Promise<Readings> {
+  const incomplete = new Set<Family>()
   const runs: [Family, Run<Map<string, number>>][] = []
   const totals = new Map<Family, Map<string, number>>()
   for (const family of families) {
@@ -178,7 +310,8 @@ async function readAll(
     totals.set(family, new Map())
     for (const reader of family.readers) {
       const run = join(reader, family.sampleName, errors, () => ask(reader, family, errors))
-      if (run !== undefined) runs.push([family, run])
+      if (run === undefined) incomplete.add(family)
+      else runs.push([family, run])
       if (writer.isDue()) await writer.pause()
     }
   }
@@ -187,13 +320,16 @@ async function readAll(
     deadline,
   )
   for (const [family, run] of runs) {
-    if (!isDone(run, family.sampleName, errors)) continue
+    if (!isDone(run, family.sampleName, errors)) {
+      incomplete.add(family)
+      continue
+    }
     const total = totals.get(family) as Map<string, number>
     for (const [labels, value] of run.result) {
       total.set(labels, (total.get(labels) ?? 0) + value)
     }
   }
-  return totals
+  return { values: totals, incomplete }
 }
 
 function ask(reader: Reader, family: Family, errors: Errors): Run<Map<string, number>> {
@@ -219,7 +355,7 @@ async function settle(runs: readonly Run<unknown>[], deadline: number): Promise<
   clearTimeout(timer)
 }
 
-type Foreign = Source<ForeignText> & { readonly source: ForeignRegistry }
+type Foreign = Runnable<ForeignText> & { readonly source: ForeignRegistry }
 type ForeignText = { text: string; format: Format }
 
 const FOREIGN = 'prom-client registry'

@@ -33,6 +33,8 @@ export type EntranceHooks = {
   finished(record: RequestRecord): void
   rejected(rejection: Rejection): void
   interrupted(unit: Unit, latencyMs: number, reason: 'shutdown' | 'crash'): void
+  /** A server has closed; its last request has ended. */
+  closed?(): void
   /** True when `path` belongs to the kit; such requests get no unit, no line, no metric. */
   isOwn(path: string): boolean
   /** Answers a request of the kit's own; false hands it on to the application. */
@@ -252,7 +254,10 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
       else if (event === 'clientError') {
         guarded(() => onClientError(args[0], args[1] as Socket))
       } else if (event === 'timeout') guarded(() => onTimeout(args[0] as Socket))
-      else if (event === 'close') unwrap(wrapped)
+      else if (event === 'close') {
+        unwrap(wrapped)
+        guarded(() => hooks.closed?.())
+      }
       return Reflect.apply(emit, this, [event, ...args])
     } as NetServer['emit']
     wrapped.emit = ours

@@ -398,7 +398,12 @@ function largeScraper() {
   const registry = createRegistry(10_000)
   const family = registry.histogram({ name: 'wait_seconds', help: 'W.', labelNames: ['route'] })
   for (let i = 0; i < 5000; i++) family.observe({ route: `/r${i}` }, i / 1000)
-  return createScraper(registry, [], () => {})
+  return createScraper(
+    registry,
+    [],
+    () => {},
+    () => undefined,
+  )
 }
 
 /** Turns of the event loop while `work` goes on: how long each took, and the whole. */
@@ -557,7 +562,12 @@ test('M18: a delay that still goes on is recorded by the scrape itself', async (
   assert.ok(sum > 0.6 && sum < 60, `${sum} s`)
   assert.equal(cells[at + bounds.indexOf(1)] + cells[at + bounds.indexOf(2.5)] > 0, true)
   let calls = 0
-  const scraper = createScraper(createRegistry(100), [], () => calls++)
+  const scraper = createScraper(
+    createRegistry(100),
+    [],
+    () => calls++,
+    () => undefined,
+  )
   await scraper.render('text')
   await scraper.render('openmetrics')
   assert.equal(calls, 2)
@@ -1214,4 +1224,22 @@ test('M27: the rules we ship are sound, and fire when they should', () => {
   const folder = fileURLToPath(new URL('.', import.meta.url))
   promtoolRun(['check', 'rules', '../../../../docs/prometheus/rules.yml'], folder)
   promtoolRun(['test', 'rules', 'rules.test.yml'], folder)
+})
+
+test('scrapes in two formats at once do not find a reader busy with the other', async (t) => {
+  const metrics = setUp(t)
+  metrics.collect({
+    name: 'slow',
+    help: 'Slow.',
+    type: 'gauge',
+    async read(add) {
+      await new Promise((resolve) => setTimeout(resolve, 5))
+      add(1)
+    },
+  })
+  const texts = await Promise.all([metrics.renderText(), metrics.renderText(OPENMETRICS)])
+  for (const { text } of texts) {
+    assert.match(text, /^slow 1$/m)
+    assert.ok(!text.includes('reason="busy"'))
+  }
 })
