@@ -158,7 +158,7 @@ export type HealthOptions = {
   readonly intervalMs?: number | undefined
   /** True: ready answers 503 `starting` until `telltale.started()` is called. Default false. */
   readonly waitForStarted?: boolean | undefined
-  /** Bearer token that shows details. TELLTALE_HEALTH_TOKEN. Loopback always sees them. */
+  /** Bearer token that shows details. TELLTALE_HEALTH_TOKEN. Loopback, called by a loopback name, always sees them. */
   readonly token?: string | undefined
 }
 
