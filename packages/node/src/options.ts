@@ -165,7 +165,7 @@ export type HealthOptions = {
 export type MetricsOptions = {
   /** False: nothing is recorded. */
   readonly enabled?: boolean | undefined
-  /** Default /metrics; false: recorded, not served on the service's own port. */
+  /** Default /metrics; false: not served on the service's own port, at /metrics on a management port. */
   readonly path?: string | false | undefined
   /** Bearer token for scrapes from beyond loopback; without one they get 404. TELLTALE_METRICS_TOKEN. */
   readonly token?: string | undefined

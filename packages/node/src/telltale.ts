@@ -187,7 +187,7 @@ function build(settings: Settings): Telltale {
     isOwn: ownPaths(settings),
     handle: (request, response, path) =>
       health.handle(request, response, path) ||
-      (settings.management === undefined && metrics.handle(request, response, path)),
+      (servesMetrics(settings) && metrics.handle(request, response, path)),
     ...(settings.debugError && {
       opening: (_request, response, context) => debugError(response, context),
     }),
@@ -338,10 +338,16 @@ function contextOf(unit: Unit): Context {
   return new Context(unit, unit.spanId, undefined)
 }
 
+/** Whether /metrics is served on the application's own ports. */
+function servesMetrics({ metrics, management }: Settings): boolean {
+  return management === undefined && metrics.path !== false
+}
+
 /** Tells the kit's own paths from the application's; asked for every request, so prepared once. */
-function ownPaths({ health, metrics, management }: Settings): (path: string) => boolean {
+function ownPaths(settings: Settings): (path: string) => boolean {
+  const { health } = settings
   const probes = health.enabled ? `${health.basePath}/` : undefined
-  const scrape = management === undefined && metrics.path !== false ? metrics.path : undefined
+  const scrape = servesMetrics(settings) ? settings.metrics.path : undefined
   const slashed = `${scrape}/`
   return (path) =>
     (probes !== undefined && path.startsWith(probes)) ||
@@ -399,7 +405,7 @@ function decisions(settings: Settings, trackers: readonly ErrorTracker[]): Recor
       ? `on: ${health.basePath}/, ${checks === '' ? 'no checks' : checks}`
       : 'off: health.enabled is false',
     metrics: metrics.enabled
-      ? `on: ${metrics.path === false ? 'not served' : `${metrics.path}${metrics.token === '' ? ', loopback only' : ', with token'}`}`
+      ? `on: ${metrics.path === false && management === undefined ? 'not served' : `${metrics.path || '/metrics'}${metrics.token === '' ? ', loopback only' : ', with token'}`}`
       : 'off: metrics.enabled is false',
     shutdown: shutdown.enabled
       ? `on: drain ${shutdown.drainDelayMs} ms, at most ${shutdown.timeoutMs} ms`

@@ -15,8 +15,11 @@ export type Endpoint = {
   handle(request: IncomingMessage, response: ServerResponse, path: string): boolean
 }
 
+/** Where the management port serves when `metrics.path` is false. */
+const DEFAULT_PATH = '/metrics'
+
 export function createEndpoint(settings: Settings['metrics'], scraper: Scraper): Endpoint {
-  const path = settings.path === false ? undefined : settings.path.replace(/\/+$/, '')
+  const path = (settings.path || DEFAULT_PATH).replace(/\/+$/, '')
   const slashed = `${path}/`
   const showsToken = createTokenCheck(settings.token)
   const gzipped = new WeakMap<Rendered, Promise<Rendered>>()
@@ -65,7 +68,7 @@ export function createEndpoint(settings: Settings['metrics'], scraper: Scraper):
 
   return {
     handle(request, response, requested) {
-      if (path === undefined || (requested !== path && requested !== slashed)) return false
+      if (requested !== path && requested !== slashed) return false
       if (!isLocal(request)) {
         // Without a token nobody from outside is told that there is something here.
         if (settings.token === '') return false
