@@ -115,10 +115,12 @@ function build(settings: Settings): Telltale {
     },
   })
   const { log, encoder } = logging
-  const metrics = createMetrics(settings)
+  const traced = trackers.filter((t) => t.transaction !== undefined || t.span !== undefined)
+  const { sampleRate, sampler } = settings.trace
+  const isTraced = traced.length > 0 && (sampleRate > 0 || sampler !== undefined)
+  const metrics = createMetrics(settings, isTraced)
   const health = createHealth(settings, { log, metrics })
   const writer = createTransactionWriter(settings, VERSION, encoder.value)
-  const traced = trackers.filter((t) => t.transaction !== undefined || t.span !== undefined)
   const undo: (() => void)[] = []
   let rejected = 0
 
@@ -134,10 +136,9 @@ function build(settings: Settings): Telltale {
     }
   }
 
-  const { sampleRate, sampler } = settings.trace
   function decide(method: string, path: string, parentSampled: boolean | undefined): boolean {
     if (traced.length === 0) return parentSampled === true
-    if (sampleRate === 0 && sampler === undefined) return false
+    if (!isTraced) return false
     if (parentSampled !== undefined) return parentSampled
     if (sampler === undefined) return Math.random() < sampleRate
     try {

@@ -23,9 +23,9 @@ const PROMETHEUS_ACCEPT =
   'application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.9,application/openmetrics-text;version=1.0.0;q=0.8,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1'
 const TRACE = '0af7651916cd43dd8448eb211c80319c'
 
-function setUp(t, options = {}) {
+function setUp(t, options = {}, isTraced = true) {
   const settings = resolveOptions({ service: 't', metrics: { runtime: false, ...options } }, {})
-  const metrics = createMetrics(settings)
+  const metrics = createMetrics(settings, isTraced)
   t.after(() => metrics.close())
   return metrics
 }
@@ -163,6 +163,15 @@ test('M5: exemplars stand in OpenMetrics alone and carry the trace id', async (t
   const { text, open } = await judged(metrics)
   assert.equal(text.includes(' # {'), false)
   assert.match(open, new RegExp(`# \\{trace_id="${TRACE}"`))
+})
+
+test('M5: where traces are sent only sampled requests are exemplars, else every request is', async (t) => {
+  for (const isTraced of [true, false]) {
+    const metrics = setUp(t, {}, isTraced)
+    metrics.requestFinished(record({ sampled: false }))
+    const { text } = await metrics.renderText(OPENMETRICS)
+    assert.equal(text.includes(`# {trace_id="${TRACE}"`), !isTraced)
+  }
 })
 
 test('M6–M8: one set per route, unmatched and unknown methods stay bounded', async (t) => {
