@@ -98,7 +98,7 @@ function outcomeOf(record: RequestRecord): Outcome {
     op: record.upgraded ? 'websocket.server' : 'http.server',
     latencyMs: record.latencyMs,
     statusCode: record.statusCode,
-    failed: record.statusCode >= 500,
+    failed: record.statusCode >= 500 || record.reason === 'error',
   }
 }
 

@@ -46,7 +46,7 @@ export type HttpMetrics = {
 export function createHttpMetrics(registry: Registry, isTraced: boolean): HttpMetrics {
   const family = registry.histogramFamily({
     name: 'http_server_request_duration_seconds',
-    help: 'Time from the first byte of a request to the end of its answer; 499 when the client left first.',
+    help: 'Time from the first byte of a request to the end of its answer; 499 when the connection ended before any, 500 when an error ended it.',
     labelNames: ['http_request_method', 'http_route', 'http_response_status_code'],
   })
   const active = registry

@@ -9,6 +9,7 @@ import { Context, emptyUnit, noteError, storage, type Unit } from '../context.js
 import { guarded, reportFault } from '../faults.js'
 import type { Settings } from '../options.js'
 import type { RemoteParent } from '../trace/traceparent.js'
+import { type Connection, whyCutOff } from './cut-off.js'
 import { createInFlight, type InFlight } from './in-flight.js'
 import { createUnitMaker, pathOf } from './incoming.js'
 import { hasPrefix } from './quiet.js'
@@ -63,7 +64,7 @@ const kWrap: unique symbol = Symbol('telltale.emit') as never
 type Session = { close(): void; once(event: 'close', listener: () => void): unknown }
 type Marked = ServerResponse & {
   [kContext]?: Context | undefined
-  readonly stream?: { readonly session?: Session }
+  readonly stream?: Connection & { readonly session?: Session }
 }
 type Wrap = { readonly original: NetServer['emit']; readonly ours: NetServer['emit'] }
 type Wrapped = NetServer & { [kWrap]?: Wrap | undefined }
@@ -143,12 +144,22 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
     try {
       const context = this[kContext]
       if (context === undefined || context.unit.ended) return
-      const isComplete = this.writableFinished || context.unit.isAnswered
-      const status = isComplete || this.headersSent ? this.statusCode : 499
-      finish(context, status, isComplete ? '' : context.unit.cutOff || 'client_closed', this.req)
+      if (isWhole(this) || context.unit.isAnswered) finish(context, this.statusCode, '', this.req)
+      else cutOff(this, this.stream ?? this.socket, context, this.headersSent ? this.statusCode : 0)
     } catch (error) {
       reportFault('TELLTALE_E_INTERNAL', error)
     }
+  }
+
+  /** Ends a request whose answer is not whole; `statusCode` is 0 when nothing of it was sent. */
+  function cutOff(
+    response: Marked,
+    connection: Connection | null,
+    context: Context,
+    statusCode: number,
+  ): void {
+    const reason = whyCutOff(response, connection, context.unit)
+    finish(context, statusCode || (reason === 'error' ? 500 : 499), reason, response.req)
   }
 
   function finish(
@@ -362,6 +373,14 @@ function keepContext(request: IncomingMessage, context: Context): void {
   request.emit = function (this: IncomingMessage, ...args: unknown[]): boolean {
     return storage.run(context, () => Reflect.apply(emit, this, args) as boolean)
   } as IncomingMessage['emit']
+}
+
+/** True when all of an answer went out. */
+function isWhole(response: Marked): boolean {
+  if (!response.writableFinished) return false
+  // HTTP/2 finishes the writable side of a stream that was reset as well.
+  const { stream } = response
+  return stream === undefined || (response.writableEnded && stream.rstCode === 0)
 }
 
 /** Milliseconds since the unit began, by the monotonic clock, to three decimals. */

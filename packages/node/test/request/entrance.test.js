@@ -103,3 +103,38 @@ test('a 500 is reported even when its error bears an upstream’s 404', async ()
   assert.equal((await tracker.next()).exception.values.at(-1).value, 'upstream says no')
   await end(server)
 })
+
+test('7: an error thrown after the head was sent is the server’s, not the client’s', async () => {
+  const server = createServer(
+    observe((_req, res) => {
+      res.writeHead(200)
+      res.write('part', () => {})
+      throw new Error('too late for a 500')
+    }),
+  )
+  const url = await listen(server)
+  await fetch(url)
+    .then((answer) => answer.text())
+    .catch(() => {})
+  assert.equal((await tracker.next()).exception.values.at(-1).value, 'too late for a 500')
+  const [line] = logs.of('request_finished')
+  assert.deepEqual([line.status_code, line.reason, line.level], [200, 'error', 'error'])
+  await end(server)
+})
+
+test('6: an application that destroys what the client has left already blames the client', async () => {
+  const leave = new AbortController()
+  let closed
+  const server = createServer((req, res) => {
+    req.on('aborted', () => res.destroy(new Error('the client has gone')))
+    closed = once(res, 'close')
+    leave.abort()
+  })
+  const url = await listen(server)
+  await assert.rejects(fetch(url, { signal: leave.signal }))
+  await closed
+  await end(server)
+  const [line] = logs.of('request_finished')
+  assert.deepEqual([line.status_code, line.reason, line.level], [499, 'client_closed', 'warn'])
+  assert.equal(tracker.events.length, 0)
+})
