@@ -14,7 +14,7 @@ import { createInFlight, type InFlight } from './in-flight.js'
 import { createUnitMaker, pathOf } from './incoming.js'
 import { hasPrefix } from './quiet.js'
 import type { AbortReason, RequestRecord } from './record.js'
-import { superviseUpgrade } from './upgrade.js'
+import { superviseDetached, superviseUpgrade } from './upgrade.js'
 
 /** What Node's HTTP parser refused before there was a request. */
 export type Rejection = {
@@ -124,6 +124,7 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
       if (hooks.isOwn(path)) return
       const context = begin(request, path)
       watch(request, response, context)
+      response.detachSocket = onDetach
       // A pipelined response has no socket yet, so Node tells only its request when the client leaves.
       if (socket._httpMessage) request.on('close', () => onPipelinedClose(request, response))
       if (LOSES_BODY_CONTEXT && context.unit.hasBody) keepContext(request, context)
@@ -149,6 +150,24 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
     } catch (error) {
       reportFault('TELLTALE_E_INTERNAL', error)
     }
+  }
+
+  /** Node forgets a response that gave its socket away; only the socket still tells of its end. */
+  function onDetach(this: Marked, socket: Socket): void {
+    Object.getPrototypeOf(this).detachSocket.call(this, socket)
+    // Node's own call, when an answer is out.
+    if (this.writableEnded) return
+    guarded(() => {
+      const context = this[kContext]
+      if (context === undefined || context.unit.ended) return
+      superviseDetached(socket, this.headersSent ? this.statusCode : 0, (statusCode, isWhole) => {
+        guarded(() => {
+          if (context.unit.ended) return
+          if (isWhole) finish(context, statusCode, '', this.req)
+          else cutOff(this, socket, context, statusCode)
+        })
+      })
+    })
   }
 
   /** Ends a request whose answer is not whole; `statusCode` is 0 when nothing of it was sent. */
