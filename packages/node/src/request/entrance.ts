@@ -24,8 +24,8 @@ export type Rejection = {
   readonly statusCode: number
 }
 
-/** Reads the route template a framework left on its request; undefined when it is not its request. */
-export type RouteReader = (request: IncomingMessage) => string | undefined
+/** Reads the route template a framework left on its request; undefined when it left none that answered. */
+export type RouteReader = (request: IncomingMessage, statusCode: number) => string | undefined
 
 /** What happens at the entrance is told to these; none of them may throw, and all are guarded. */
 export type EntranceHooks = {
@@ -194,7 +194,7 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
     inFlight.remove(unit)
     if (unit.route === null && request !== undefined) {
       for (const read of readers) {
-        const route = read(request)
+        const route = read(request, statusCode)
         if (route !== undefined) {
           unit.route = route
           break
