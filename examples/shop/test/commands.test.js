@@ -3,7 +3,8 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import { test } from 'node:test'
-import { freePort, startService } from './services.js'
+import { freePort } from '../../../packages/node/test/services/server.js'
+import { startService } from './service.js'
 
 const ORDER = {
   method: 'POST',

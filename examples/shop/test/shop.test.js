@@ -3,8 +3,11 @@ import { once } from 'node:events'
 import { after, before, test } from 'node:test'
 import { Redis } from 'ioredis'
 import pg from 'pg'
+import { startPostgres } from '../../../packages/node/test/services/postgres.js'
+import { startRedis } from '../../../packages/node/test/services/redis.js'
+import { freePort } from '../../../packages/node/test/services/server.js'
 import { startTracker } from './receiver.js'
-import { freePort, startPostgres, startRedis, startService } from './services.js'
+import { startService } from './service.js'
 
 const ADA = { authorization: 'Bearer demo-ada', 'content-type': 'application/json' }
 
@@ -18,8 +21,10 @@ let shop
 let pool
 
 before(async () => {
-  database = await startPostgres(scope)
-  redis = await startRedis(scope)
+  database = await startPostgres()
+  scope.after(() => database.stop())
+  redis = await startRedis()
+  scope.after(() => redis.stop())
   tracker = await startTracker(scope)
   pricing = await startService(
     scope,

@@ -167,6 +167,8 @@ async function metrics() {
 # Metrics
 
 Served at \`/metrics\` in Prometheus text, or OpenMetrics with trace ids as exemplars when the scraper asks for it.
+Without a tracker an exemplar is the latest request of its bucket, found by \`trace_id\` among the log lines; with one,
+the latest that was sampled, so that its trace exists too.
 Loopback may read it; others need \`metrics.token\`. Your own: \`counter\`, \`gauge\`, \`histogram\` of \`@telltale/node\`.
 
 ${table(

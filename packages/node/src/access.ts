@@ -16,14 +16,22 @@ const PROXY_HEADERS = [
 ] as const
 const LOOPBACK = /^(?:::ffff:)?127\.\d{1,3}\.\d{1,3}\.\d{1,3}$|^::1$/
 
+const LOOPBACK_HOST =
+  /^(?:localhost|[\w.-]+\.localhost|127\.\d{1,3}\.\d{1,3}\.\d{1,3}|\[::1\])(?::\d+)?$/i
+
 /**
- * True when the peer is on this machine (127.0.0.0/8, ::1) and no header says that it is a proxy. A
- * Unix socket has no address and usually a proxy behind it: false. A proxy that adds no header cannot
- * be told from a local program; behind such a one, use a management port.
+ * True for a program on this machine: its peer is on 127.0.0.0/8 or ::1, no header says that it is a
+ * proxy, and it calls the service by a loopback name, which a page in a browser that was led here by
+ * DNS rebinding does not. A Unix socket has no address and usually a proxy behind it: false. A proxy
+ * that adds no header and keeps no Host cannot be told from a local program; behind such a one, use a
+ * management port.
  */
-export function isLoopbackPeer(request: IncomingMessage): boolean {
+export function isLocal(request: IncomingMessage): boolean {
   const { headers } = request
   if (!LOOPBACK.test(request.socket?.remoteAddress ?? '')) return false
+  // HTTP/2 has :authority in its place.
+  const host = headers.host ?? (headers[':authority'] as string | undefined)
+  if (host !== undefined && !LOOPBACK_HOST.test(host)) return false
   return PROXY_HEADERS.every((name) => headers[name] === undefined)
 }
 

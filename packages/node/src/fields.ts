@@ -46,7 +46,8 @@ export const FIELDS: Readonly<
   status_code: {
     type: 'number',
     on: 'request_finished',
-    meaning: 'the status sent; 499 when the client left before any was sent',
+    meaning:
+      'the status sent; when the connection ended before any was sent, 500 by an error of the application, else 499',
   },
   latency_ms: { type: 'number', on: 'request_finished', meaning: 'milliseconds, monotonic clock' },
   aborted: { type: 'boolean', on: 'request_finished', meaning: 'true when the answer was cut off' },
@@ -54,7 +55,7 @@ export const FIELDS: Readonly<
     type: 'string',
     on: 'aborted request_finished, request_interrupted, readiness_changed',
     meaning:
-      'why: client_closed, timeout, upgrade, shutdown, crash, or the class of a failed check',
+      'why: client_closed, server_closed, error (the application destroyed the answer with one), timeout, shutdown, crash, or the class of a failed check',
   },
   request_id_in: {
     type: 'string',

@@ -158,14 +158,14 @@ export type HealthOptions = {
   readonly intervalMs?: number | undefined
   /** True: ready answers 503 `starting` until `telltale.started()` is called. Default false. */
   readonly waitForStarted?: boolean | undefined
-  /** Bearer token that shows details. TELLTALE_HEALTH_TOKEN. Loopback always sees them. */
+  /** Bearer token that shows details. TELLTALE_HEALTH_TOKEN. Loopback, called by a loopback name, always sees them. */
   readonly token?: string | undefined
 }
 
 export type MetricsOptions = {
   /** False: nothing is recorded. */
   readonly enabled?: boolean | undefined
-  /** Default /metrics; false: recorded, not served on the service's own port. */
+  /** Default /metrics; false: not served on the service's own port, at /metrics on a management port. */
   readonly path?: string | false | undefined
   /** Bearer token for scrapes from beyond loopback; without one they get 404. TELLTALE_METRICS_TOKEN. */
   readonly token?: string | undefined

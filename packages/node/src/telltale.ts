@@ -99,7 +99,7 @@ function outcomeOf(record: RequestRecord): Outcome {
     op: record.upgraded ? 'websocket.server' : 'http.server',
     latencyMs: record.latencyMs,
     statusCode: record.statusCode,
-    failed: record.statusCode >= 500,
+    failed: record.statusCode >= 500 || record.reason === 'error',
   }
 }
 
@@ -116,10 +116,12 @@ function build(settings: Settings): Telltale {
     },
   })
   const { log, encoder } = logging
-  const metrics = createMetrics(settings)
+  const traced = trackers.filter((t) => t.transaction !== undefined || t.span !== undefined)
+  const { sampleRate, sampler } = settings.trace
+  const isTraced = traced.length > 0 && (sampleRate > 0 || sampler !== undefined)
+  const metrics = createMetrics(settings, isTraced)
   const health = createHealth(settings, { log, metrics })
   const writer = createTransactionWriter(settings, VERSION, encoder.value)
-  const traced = trackers.filter((t) => t.transaction !== undefined || t.span !== undefined)
   const undo: (() => void)[] = []
   let rejected = 0
 
@@ -135,10 +137,9 @@ function build(settings: Settings): Telltale {
     }
   }
 
-  const { sampleRate, sampler } = settings.trace
   function decide(method: string, path: string, parentSampled: boolean | undefined): boolean {
     if (traced.length === 0) return parentSampled === true
-    if (sampleRate === 0 && sampler === undefined) return false
+    if (!isTraced) return false
     if (parentSampled !== undefined) return parentSampled
     if (sampler === undefined) return Math.random() < sampleRate
     try {
@@ -189,7 +190,7 @@ function build(settings: Settings): Telltale {
     isOwn: ownPaths(settings),
     handle: (request, response, path) =>
       health.handle(request, response, path) ||
-      (settings.management === undefined && metrics.handle(request, response, path)),
+      (servesMetrics(settings) && metrics.handle(request, response, path)),
     ...(settings.debugError && {
       opening: (_request, response, context) => debugError(response, context),
     }),
@@ -347,10 +348,16 @@ function contextOf(unit: Unit): Context {
   return new Context(unit, unit.spanId, undefined)
 }
 
+/** Whether /metrics is served on the application's own ports. */
+function servesMetrics({ metrics, management }: Settings): boolean {
+  return management === undefined && metrics.path !== false
+}
+
 /** Tells the kit's own paths from the application's; asked for every request, so prepared once. */
-function ownPaths({ health, metrics, management }: Settings): (path: string) => boolean {
+function ownPaths(settings: Settings): (path: string) => boolean {
+  const { health } = settings
   const probes = health.enabled ? `${health.basePath}/` : undefined
-  const scrape = management === undefined && metrics.path !== false ? metrics.path : undefined
+  const scrape = servesMetrics(settings) ? settings.metrics.path : undefined
   const slashed = `${scrape}/`
   return (path) =>
     (probes !== undefined && path.startsWith(probes)) ||
@@ -421,7 +428,7 @@ function decisions(
       ? `on: ${health.basePath}/, ${checks === '' ? 'no checks' : checks}`
       : 'off: health.enabled is false',
     metrics: metrics.enabled
-      ? `on: ${metrics.path === false ? 'not served' : `${metrics.path}${metrics.token === '' ? ', loopback only' : ', with token'}`}`
+      ? `on: ${metrics.path === false && management === undefined ? 'not served' : `${metrics.path || '/metrics'}${metrics.token === '' ? ', loopback only' : ', with token'}`}`
       : 'off: metrics.enabled is false',
     cluster: !metrics.enabled ? 'off: metrics.enabled is false' : CLUSTER[role],
     shutdown: shutdown.enabled

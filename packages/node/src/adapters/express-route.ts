@@ -28,10 +28,14 @@ type ExpressRequest = IncomingMessage & {
 const templates = new WeakMap<object, Map<string, string>>()
 const MAX_TEMPLATES = 500
 
-/** `/orders/:id` of the route that an Express request has matched; undefined when there is none. */
-export function readExpressRoute(request: IncomingMessage): string | undefined {
+/**
+ * `/orders/:id` of the route that an Express request has matched; undefined when there is none, and
+ * for a 404 that was answered after the route had handed the request on.
+ */
+export function readExpressRoute(request: IncomingMessage, statusCode: number): string | undefined {
   const { route, baseUrl = '', app } = request as ExpressRequest
   if (route === undefined || route.path === undefined) return undefined
+  if (statusCode === 404 && hasLeft(request, route)) return undefined
   const path = typeof route.path === 'string' ? route.path : String(route.path)
   if (baseUrl === '') return path
   let known = templates.get(route)
@@ -46,6 +50,32 @@ export function readExpressRoute(request: IncomingMessage): string | undefined {
     if (known.size < MAX_TEMPLATES) known.set(baseUrl, template)
   }
   return template
+}
+
+const kLeft: unique symbol = Symbol('telltale.express.left') as never
+type Passing = ExpressRequest & { next?: unknown; [kLeft]?: Route | undefined }
+
+/** Notes that a handler which is none of its route's has the request: its route has handed it on. */
+export function noteLeft(request: IncomingMessage): void {
+  const passing = request as Passing
+  if (passing.route !== undefined) passing[kLeft] = passing.route
+}
+
+/**
+ * True when another handler than the route's own had the last word. Express keeps `req.route` when
+ * the route calls `next('route')`. The router takes `req.next` away when no handler is left; of the
+ * handlers that still came Express 4 tells by `noteLeft`, Express 5 by the pattern that it matched
+ * last, which it keeps on the request for its tracing channel.
+ */
+function hasLeft(request: IncomingMessage, route: Route): boolean {
+  const passing = request as Passing
+  if (passing.next === undefined || passing[kLeft] === route) return true
+  const key = Object.getOwnPropertySymbols(passing).find(
+    (symbol) => symbol.description === 'router.tracing.matchedRoute',
+  )
+  if (key === undefined) return false
+  const last = (passing as unknown as Record<symbol, unknown>)[key]
+  return last !== route.path && !(Array.isArray(route.path) && route.path.includes(last))
 }
 
 /** The pattern behind a concrete mount path: `/tenants/:tenant` for `/tenants/42`. */

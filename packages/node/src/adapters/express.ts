@@ -5,7 +5,7 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { contextOfResponse, noteRequestError } from '../request/entrance.js'
-import { type App, type Layer, readExpressRoute } from './express-route.js'
+import { type App, type Layer, noteLeft, readExpressRoute } from './express-route.js'
 
 function note(request: IncomingMessage, response: ServerResponse, error: unknown): void {
   // 'route' and 'router' are signals of Express, not errors.
@@ -13,8 +13,18 @@ function note(request: IncomingMessage, response: ServerResponse, error: unknown
   const unit = contextOfResponse(response)?.unit
   if (unit === undefined || unit.ended) return
   // Later the router restores baseUrl, and the prefix is lost.
-  unit.route ??= readExpressRoute(request) ?? null
+  unit.route ??= readExpressRoute(request, statusOf(error)) ?? null
   noteRequestError(response, error)
+}
+
+/** The status that an error asks for, 0 when it asks for none. Never throws. */
+function statusOf(error: unknown): number {
+  try {
+    const { status, statusCode } = Object(error) as { status?: unknown; statusCode?: unknown }
+    return Number(status ?? statusCode ?? 0)
+  } catch {
+    return 0
+  }
 }
 
 /** Listens to Express 5's router; returns the function that undoes it. */
@@ -61,14 +71,14 @@ export function observe<T extends (...args: never[]) => unknown>(application: T)
 }
 
 /** Every handler, so that an error is seen where it leaves its origin, with its route still known. */
-function watchLayers(stack: readonly Layer[]): void {
+function watchLayers(stack: readonly Layer[], isOfRoute = false): void {
   for (const layer of stack) {
     const original = layer.handle as Layer['handle'] & Seen
     if (original[kSeen] === true) continue
     if (original.stack !== undefined) watchLayers(original.stack)
-    else if (layer.route?.stack !== undefined) watchLayers(layer.route.stack)
+    else if (layer.route?.stack !== undefined) watchLayers(layer.route.stack, true)
     else if (original.length === 4) layer.handle = seen(watchErrorHandler(original))
-    else if (original.length <= 3) layer.handle = seen(watchHandler(original))
+    else if (original.length <= 3) layer.handle = seen(watchHandler(original, isOfRoute))
   }
 }
 
@@ -79,8 +89,9 @@ function seen(handle: Layer['handle'] & Seen): Layer['handle'] {
 
 type Next = (error?: unknown) => unknown
 
-function watchHandler(original: Layer['handle']): Layer['handle'] {
+function watchHandler(original: Layer['handle'], isOfRoute: boolean): Layer['handle'] {
   return function (this: unknown, req: unknown, res: unknown, next: unknown) {
+    if (!isOfRoute) noteLeft(req as IncomingMessage)
     try {
       return original.call(this, req, res, (error?: unknown) => {
         note(req as IncomingMessage, res as ServerResponse, error)

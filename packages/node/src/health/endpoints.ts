@@ -3,7 +3,7 @@
  * HEAD, with and without trailing slash, never a redirect, never cached.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { createTokenCheck, isLoopbackPeer } from '../access.js'
+import { createTokenCheck, isLocal } from '../access.js'
 import { reportFault } from '../faults.js'
 import type { Settings } from '../options.js'
 import type { CheckVerdict, ReadyStatus, Verdict } from './health.js'
@@ -49,9 +49,7 @@ export function createEndpoints(
 
   /** Who shows a token is judged by it alone, wherever it comes from. */
   function mayShowDetails(request: IncomingMessage): boolean {
-    return request.headers.authorization === undefined
-      ? isLoopbackPeer(request)
-      : showsToken(request)
+    return request.headers.authorization === undefined ? isLocal(request) : showsToken(request)
   }
 
   function answer(endpoint: Endpoint, request: IncomingMessage, response: ServerResponse): void {

@@ -497,7 +497,8 @@ function finish(record: RequestRecord): void {
       releaseHeld(unit, failed || unit.hasError || record.latencyMs >= slowMs)
     }
     if (record.quiet && !failed) return
-    const level = statusCode >= 500 ? ERROR : record.aborted || statusCode === 429 ? WARN : INFO
+    const isError = statusCode >= 500 || (record.aborted && record.reason === 'error')
+    const level = isError ? ERROR : record.aborted || statusCode === 429 ? WARN : INFO
     if (root.epoch !== table.epoch) refresh(root)
     if (level < (unit.level === 0 ? root.threshold : unit.level)) return
     let weight = 1

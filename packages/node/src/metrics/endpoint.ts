@@ -1,6 +1,6 @@
 /** `/metrics`: who may read it, in which form, and how it is sent. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { createTokenCheck, isLoopbackPeer } from '../access.js'
+import { createTokenCheck, isLocal } from '../access.js'
 import { reportFault } from '../faults.js'
 import type { Settings } from '../options.js'
 import { acceptsGzip, CONTENT_TYPES, chooseFormat } from './exposition.js'
@@ -16,8 +16,11 @@ export type Endpoint = {
   handle(request: IncomingMessage, response: ServerResponse, path: string): boolean
 }
 
+/** Where the management port serves when `metrics.path` is false. */
+const DEFAULT_PATH = '/metrics'
+
 export function createEndpoint(settings: Settings['metrics'], scraper: Scraper): Endpoint {
-  const path = settings.path === false ? undefined : settings.path.replace(/\/+$/, '')
+  const path = (settings.path || DEFAULT_PATH).replace(/\/+$/, '')
   const slashed = `${path}/`
   const showsToken = createTokenCheck(settings.token)
   const gzipped = new WeakMap<Rendered, Promise<Rendered>>()
@@ -71,7 +74,7 @@ export function createEndpoint(settings: Settings['metrics'], scraper: Scraper):
 
   return {
     handle(request, response, requested) {
-      if (path === undefined || (requested !== path && requested !== slashed)) return false
+      if (requested !== path && requested !== slashed) return false
       if (!isLocal(request)) {
         // Without a token nobody from outside is told that there is something here.
         if (settings.token === '') return false
@@ -86,15 +89,6 @@ export function createEndpoint(settings: Settings['metrics'], scraper: Scraper):
       return true
     },
   }
-}
-
-const LOOPBACK_HOST =
-  /^(?:localhost|[\w.-]+\.localhost|127\.\d{1,3}\.\d{1,3}\.\d{1,3}|\[::1\])(?::\d+)?$/i
-
-/** A program on this machine that also calls it by a loopback name: a page in a browser does not. */
-function isLocal(request: IncomingMessage): boolean {
-  const { host } = request.headers
-  return isLoopbackPeer(request) && (host === undefined || LOOPBACK_HOST.test(host))
 }
 
 // Half of the scraper's own limit for readers; the other half is for writing and the network.

@@ -40,11 +40,13 @@ export type HttpMetrics = {
 /**
  * Registers `http_server_request_duration_seconds` and `http_server_active_requests`. A route that
  * is null is `unmatched`, so that scanners add one series per method and status, not one per path.
+ * With `isTraced` a bucket's exemplar is its latest sampled request, whose trace the tracker has;
+ * else its latest request, whose log line has the trace id.
  */
-export function createHttpMetrics(registry: Registry): HttpMetrics {
+export function createHttpMetrics(registry: Registry, isTraced: boolean): HttpMetrics {
   const family = registry.histogramFamily({
     name: 'http_server_request_duration_seconds',
-    help: 'Time from the first byte of a request to the end of its answer; 499 when the client left first.',
+    help: 'Time from the first byte of a request to the end of its answer; 499 when the connection ended before any, 500 when an error ended it.',
     labelNames: ['http_request_method', 'http_route', 'http_response_status_code'],
   })
   const active = registry
@@ -93,7 +95,7 @@ export function createHttpMetrics(registry: Registry): HttpMetrics {
       const { latencyMs } = record
       const bucket = row.record(latencyMs > 0 ? latencyMs / 1000 : 0)
       const { unit } = record
-      if (unit.sampled && bucket >= 0) keepExemplar(row, bucket, record)
+      if ((unit.sampled || !isTraced) && bucket >= 0) keepExemplar(row, bucket, record)
     },
   }
 }

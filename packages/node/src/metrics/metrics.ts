@@ -29,16 +29,16 @@ export type Metrics = Pick<Registry, 'counter' | 'gauge' | 'histogram' | 'collec
 
 /**
  * Makes the metrics of a process. With `metrics.enabled` false nothing is observed or served, and
- * metrics of the application are harmless.
+ * metrics of the application are harmless. `isTraced`: requests are sampled for a tracker.
  *
  * @example
  * const orders = metrics.counter({ name: 'orders_total', help: 'Orders.', labelNames: ['country'] })
  * orders.inc({ country: 'NL' })
  */
-export function createMetrics(settings: Settings): Metrics {
+export function createMetrics(settings: Settings, isTraced: boolean): Metrics {
   const { enabled, maxSeries, registries, runtime } = settings.metrics
   const registry = createRegistry(maxSeries)
-  const http = enabled ? createHttpMetrics(registry) : IDLE
+  const http = enabled ? createHttpMetrics(registry, isTraced) : IDLE
   let observers: RuntimeMetrics | undefined
   let isClosed = !enabled || !runtime
   const observe = (): RuntimeMetrics | undefined => {

@@ -9,11 +9,12 @@ import { Context, emptyUnit, noteError, storage, type Unit } from '../context.js
 import { guarded, reportFault } from '../faults.js'
 import type { Settings } from '../options.js'
 import type { RemoteParent } from '../trace/traceparent.js'
+import { type Connection, whyCutOff } from './cut-off.js'
 import { createInFlight, type InFlight } from './in-flight.js'
 import { createUnitMaker, pathOf } from './incoming.js'
 import { hasPrefix } from './quiet.js'
 import type { AbortReason, RequestRecord } from './record.js'
-import { superviseUpgrade } from './upgrade.js'
+import { superviseDetached, superviseUpgrade } from './upgrade.js'
 
 /** What Node's HTTP parser refused before there was a request. */
 export type Rejection = {
@@ -23,8 +24,8 @@ export type Rejection = {
   readonly statusCode: number
 }
 
-/** Reads the route template a framework left on its request; undefined when it is not its request. */
-export type RouteReader = (request: IncomingMessage) => string | undefined
+/** Reads the route template a framework left on its request; undefined when it left none that answered. */
+export type RouteReader = (request: IncomingMessage, statusCode: number) => string | undefined
 
 /** What happens at the entrance is told to these; none of them may throw, and all are guarded. */
 export type EntranceHooks = {
@@ -65,7 +66,7 @@ const kWrap: unique symbol = Symbol('telltale.emit') as never
 type Session = { close(): void; once(event: 'close', listener: () => void): unknown }
 type Marked = ServerResponse & {
   [kContext]?: Context | undefined
-  readonly stream?: { readonly session?: Session }
+  readonly stream?: Connection & { readonly session?: Session }
 }
 type Wrap = { readonly original: NetServer['emit']; readonly ours: NetServer['emit'] }
 type Wrapped = NetServer & { [kWrap]?: Wrap | undefined }
@@ -125,6 +126,7 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
       if (hooks.isOwn(path)) return
       const context = begin(request, path)
       watch(request, response, context)
+      response.detachSocket = onDetach
       // A pipelined response has no socket yet, so Node tells only its request when the client leaves.
       if (socket._httpMessage) request.on('close', () => onPipelinedClose(request, response))
       if (LOSES_BODY_CONTEXT && context.unit.hasBody) keepContext(request, context)
@@ -145,12 +147,40 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
     try {
       const context = this[kContext]
       if (context === undefined || context.unit.ended) return
-      const isComplete = this.writableFinished || context.unit.isAnswered
-      const status = isComplete || this.headersSent ? this.statusCode : 499
-      finish(context, status, isComplete ? '' : context.unit.cutOff || 'client_closed', this.req)
+      if (isWhole(this) || context.unit.isAnswered) finish(context, this.statusCode, '', this.req)
+      else cutOff(this, this.stream ?? this.socket, context, this.headersSent ? this.statusCode : 0)
     } catch (error) {
       reportFault('TELLTALE_E_INTERNAL', error)
     }
+  }
+
+  /** Node forgets a response that gave its socket away; only the socket still tells of its end. */
+  function onDetach(this: Marked, socket: Socket): void {
+    Object.getPrototypeOf(this).detachSocket.call(this, socket)
+    // Node's own call, when an answer is out.
+    if (this.writableEnded) return
+    guarded(() => {
+      const context = this[kContext]
+      if (context === undefined || context.unit.ended) return
+      superviseDetached(socket, this.headersSent ? this.statusCode : 0, (statusCode, isWhole) => {
+        guarded(() => {
+          if (context.unit.ended) return
+          if (isWhole) finish(context, statusCode, '', this.req)
+          else cutOff(this, socket, context, statusCode)
+        })
+      })
+    })
+  }
+
+  /** Ends a request whose answer is not whole; `statusCode` is 0 when nothing of it was sent. */
+  function cutOff(
+    response: Marked,
+    connection: Connection | null,
+    context: Context,
+    statusCode: number,
+  ): void {
+    const reason = whyCutOff(response, connection, context.unit)
+    finish(context, statusCode || (reason === 'error' ? 500 : 499), reason, response.req)
   }
 
   function finish(
@@ -166,7 +196,7 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
     inFlight.remove(unit)
     if (unit.route === null && request !== undefined) {
       for (const read of readers) {
-        const route = read(request)
+        const route = read(request, statusCode)
         if (route !== undefined) {
           unit.route = route
           break
@@ -367,6 +397,14 @@ function keepContext(request: IncomingMessage, context: Context): void {
   request.emit = function (this: IncomingMessage, ...args: unknown[]): boolean {
     return storage.run(context, () => Reflect.apply(emit, this, args) as boolean)
   } as IncomingMessage['emit']
+}
+
+/** True when all of an answer went out. */
+function isWhole(response: Marked): boolean {
+  if (!response.writableFinished) return false
+  // HTTP/2 finishes the writable side of a stream that was reset as well.
+  const { stream } = response
+  return stream === undefined || (response.writableEnded && stream.rstCode === 0)
 }
 
 /** Milliseconds since the unit began, by the monotonic clock, to three decimals. */

@@ -1,8 +1,14 @@
 /** The one record of a finished request: log line, metric row and transaction are all written from it. */
 import type { Context, Unit } from '../context.js'
 
-/** Why an answer was cut off. */
-export type AbortReason = 'client_closed' | 'timeout' | 'shutdown' | 'crash'
+/** Why an answer was cut off: `error` by the application's own, `server_closed` by it without one. */
+export type AbortReason =
+  | 'client_closed'
+  | 'server_closed'
+  | 'error'
+  | 'timeout'
+  | 'shutdown'
+  | 'crash'
 
 export type RequestRecord = {
   readonly context: Context
@@ -12,7 +18,7 @@ export type RequestRecord = {
   readonly path: string
   /** Template such as /users/:id; null when no route matched. */
   readonly route: string | null
-  /** 100 to 599; 499 when the client left before an answer was begun. */
+  /** 100 to 599. When the connection ended before an answer was begun: 500 by an error of the application's, else 499. */
   readonly statusCode: number
   readonly aborted: boolean
   readonly reason: AbortReason | ''

@@ -202,6 +202,52 @@ for (const app of APPS.filter(({ name }) => only === undefined || name === only)
       const line = await kit.lines.wait(onPath('/endless'))
       assert.equal(line.status_code, 200)
       assert.equal(line.aborted, true)
+      assert.equal(line.reason, 'client_closed')
+      assert.equal(line.level, 'warn')
+    })
+
+    it('3, 7, M11: an answer that the application destroys with an error is that error, once', async () => {
+      for (const [how, status, message] of [
+        ['response', 500, 'cut by response'],
+        ['request', 500, 'cut by request'],
+        ['socket', 500, 'cut by socket'],
+        ['upstream', 500, 'read ECONNRESET'],
+        ['late', 200, 'cut by late'],
+      ]) {
+        await raw(kit.port, `GET /cut/${how} HTTP/1.1\r\nHost: x\r\n\r\n`)
+        const line = await kit.lines.wait(onPath(`/cut/${how}`))
+        assert.equal(line.status_code, status, how)
+        assert.equal(line.reason, 'error', how)
+        assert.equal(line.aborted, true, how)
+        assert.equal(line.level, 'error', how)
+        assert.equal(line.route, `/cut/${how}`)
+        assert.equal(line.error.message, message, how)
+        const mine = (item) =>
+          item.type === 'event' && item.payload.tags?.request_id === line.request_id
+        const { payload } = await receiver.next(mine)
+        assert.equal(payload.exception.values.at(-1).value, message, how)
+        await receiver.next(
+          (item) => item.type === 'transaction' && item.payload.tags.request_id === line.request_id,
+        )
+        assert.equal(receiver.items.filter(mine).length, 1, how)
+        assert.equal(kit.lines.all.filter(onPath(`/cut/${how}`)).length, 1, how)
+      }
+      await raw(kit.port, 'GET /cut/silent HTTP/1.1\r\nHost: x\r\n\r\n')
+      const silent = await kit.lines.wait(onPath('/cut/silent'))
+      assert.equal(silent.status_code, 499)
+      assert.equal(silent.reason, 'server_closed')
+      const { body } = await request(kit.port, '/metrics')
+      for (const [how, status] of [
+        ['response', 500],
+        ['late', 200],
+        ['silent', 499],
+      ])
+        assert.ok(
+          body.includes(
+            `_count{http_request_method="GET",http_route="/cut/${how}",http_response_status_code="${status}"} 1\n`,
+          ),
+          how,
+        )
     })
 
     it('8: a client that leaves in mid-upload is one line with 499', async () => {

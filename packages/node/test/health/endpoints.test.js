@@ -122,6 +122,19 @@ describe('health endpoints', () => {
     }
   })
 
+  test('H8: details are not for a page in a browser that was led to this machine by its name', async () => {
+    const shown = async (host) => {
+      const { json } = await app.ready({ peer: 'loopback', headers: { host } })
+      return Object.keys(json.checks.database)
+    }
+    for (const host of ['rebound.example:80', 'rebound.example', '127.0.0.1.example']) {
+      assert.deepEqual(await shown(host), ['status'], host)
+    }
+    for (const host of ['localhost:3000', '127.0.0.1', '[::1]:3000', 'shop.localhost']) {
+      assert.ok((await shown(host)).includes('duration_ms'), host)
+    }
+  })
+
   test('H9: a wrong token gets the public body, not 401, also from loopback', async () => {
     for (const authorization of [
       'Bearer wrong',

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { AsyncLocalStorage } from 'node:async_hooks'
+import { EventEmitter } from 'node:events'
 import { statfsSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { describe, test } from 'node:test'
@@ -187,6 +188,52 @@ describe('health: verdict', () => {
     await late.promise
     assert.equal((await app.ready()).status, 200)
     await app.close()
+  })
+
+  test('F24: a check that calls back twice, or whose source fails later, harms nobody', async () => {
+    const emitter = new EventEmitter()
+    const settled = []
+    const twice = () =>
+      new Promise((resolve, reject) => {
+        const callback = (error) => (error ? reject(error) : resolve())
+        callback()
+        setImmediate(() => settled.push(callback(new Error('a second time'))))
+      })
+    // As a client does that has an error listener only while it is asked.
+    const laterError = () =>
+      new Promise((resolve, reject) => {
+        emitter.once('error', reject)
+        setImmediate(() => {
+          resolve('ok')
+          settled.push(emitter.emit('error', new Error('after the answer')))
+        })
+      })
+    // A thenable of the check's own, which keeps no promise's rules.
+    const wild = () => ({
+      // biome-ignore lint/suspicious/noThenProperty: a thenable is what is tested
+      then(resolve, reject) {
+        resolve()
+        reject(new Error('both'))
+        setImmediate(() => settled.push(resolve('fail'), reject(new Error('again'))))
+        throw new Error('and thrown')
+      },
+    })
+    const unhandled = []
+    const note = (error) => unhandled.push(error)
+    process.on('unhandledRejection', note)
+    process.on('uncaughtException', note)
+    const app = await serve({ checks: { twice, laterError, wild } })
+    for (let round = 0; round < 3; round++) {
+      const { status, json } = await app.ready()
+      assert.equal(status, 200)
+      for (const check of Object.values(json.checks)) assert.deepEqual(check, { status: 'ok' })
+      await sleep(600)
+    }
+    await app.close()
+    process.off('unhandledRejection', note)
+    process.off('uncaughtException', note)
+    assert.ok(settled.length >= 8)
+    assert.deepEqual(unhandled, [])
   })
 
   test('a check that ends without a word when it is aborted has timed out all the same', async () => {

@@ -1,8 +1,12 @@
 // Outgoing calls and traces as a peer and a tracker see them.
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import https from 'node:https'
 import { afterEach, test } from 'node:test'
+import undici from 'undici'
 import { continueTrace, startSpan } from '../../dist/esm/index.js'
-import { serve, startKit } from './kit.js'
+import { makeCertificate } from '../services/certificate.js'
+import { serve, startKit, until } from './kit.js'
 
 let running
 afterEach(async () => {
@@ -10,6 +14,11 @@ afterEach(async () => {
   running = undefined
 })
 
+/** Whether this Node tells of a client's request before its headers are out. */
+const TELLS_BEFORE_HEADERS = (() => {
+  const [major, minor] = process.versions.node.split('.').map(Number)
+  return major > 22 || (major === 22 && minor >= 13)
+})()
 const TRACE = '0af7651916cd43dd8448eb211c80319c'
 const SPAN = 'b7ad6b7169203331'
 
@@ -141,4 +150,64 @@ test('the stream format sends each span by itself, the segment last', async () =
   assert.ok(segment.end_timestamp >= segment.start_timestamp)
   assert.equal(JSON.stringify(spans).includes('SECRET'), false)
   await app.close()
+})
+
+test('42: calls by TLS carry the ids too, by fetch, undici and https with either agent', async (t) => {
+  const certificate = makeCertificate()
+  const seen = []
+  const target = https
+    .createServer(certificate, (req, res) => {
+      seen.push(req.headers)
+      res.end('ok')
+    })
+    .listen(0, '127.0.0.1')
+  t.after(() => target.close())
+  await once(target, 'listening')
+  const url = `https://localhost:${target.address().port}/x`
+  running = startKit({ request: { propagateRequestIdTo: ['localhost'] } })
+  const ca = certificate.cert
+  const dispatcher = new undici.Agent({ connect: { ca } })
+  const agent = new https.Agent({ ca })
+  const get = (options) =>
+    new Promise((resolve, reject) => {
+      const call = https.get(url, options, (res) => res.resume().on('end', resolve))
+      call.on('error', reject)
+    })
+  const CALLS = {
+    fetch: async () => (await fetch(url, { dispatcher })).text(),
+    undici: async () => (await undici.request(url, { dispatcher })).body.text(),
+    'https.get': () => get({ ca }),
+    'https.get with an agent of its own': () => get({ agent }),
+    ...(TELLS_BEFORE_HEADERS && { 'https.get without an agent': () => get({ ca, agent: false }) }),
+  }
+  // Where it is not, an agent is known from its first call on, and carries them from its second.
+  if (!TELLS_BEFORE_HEADERS) await get({ agent })
+  const app = await serve(async (req, res) => {
+    try {
+      await CALLS[decodeURIComponent(req.url.slice(1))]()
+      res.end()
+    } catch (error) {
+      res.writeHead(500).end(String(error))
+    }
+  })
+  const lacking = []
+  for (const name of Object.keys(CALLS)) {
+    running.logs.clear()
+    const answer = await fetch(`http://127.0.0.1:${app.port}/${encodeURIComponent(name)}`)
+    assert.equal(answer.status, 200, `${name}: ${await answer.text()}`)
+    const headers = seen.at(-1)
+    // The peer is watched as well: it is in this process.
+    const own = () => running.logs.of('request_finished').find(({ path }) => path !== '/x')
+    await until(() => own() !== undefined)
+    const line = own()
+    const carries =
+      headers['x-request-id'] === line.request_id &&
+      headers.traceparent?.split('-')[1] === line.trace_id
+    if (!carries) lacking.push(name)
+    assert.equal(line.http_out_count, carries ? 1 : undefined, name)
+  }
+  assert.deepEqual(lacking, [])
+  await app.close()
+  await dispatcher.close()
+  agent.destroy()
 })

@@ -94,6 +94,32 @@ test('a management port serves probes and metrics, and the service’s own port 
   await app.close()
 })
 
+test('metrics.path false keeps /metrics off the service’s own port and on the management port', async () => {
+  running = startKit({ metrics: { path: false }, management: { port: 0 } })
+  const app = await serve((_req, res) => res.writeHead(418).end('mine'))
+  const at = (port) => fetch(`http://127.0.0.1:${port}/metrics`)
+  const managed = await at(await running.kit.managementPort())
+  assert.equal(managed.status, 200)
+  assert.match(await managed.text(), /http_server_active_requests/)
+  assert.equal((await at(app.port)).status, 418)
+  await running.close()
+
+  running = startKit({ metrics: { path: false } })
+  assert.equal((await at(app.port)).status, 418)
+  await app.close()
+})
+
+test('M5: without a tracker an exemplar leads to the log line of its request', async () => {
+  // No SENTRY_DSN, no tracker: nothing is sampled.
+  running = startKit({ errors: { tracker: undefined } })
+  const app = await serve((_req, res) => res.end('ok'))
+  await (await fetch(`http://127.0.0.1:${app.port}/x`)).text()
+  await app.close()
+  const [line] = running.logs.of('request_finished')
+  const { text } = await running.kit.metrics.renderText('application/openmetrics-text')
+  assert.match(text, new RegExp(`# \\{trace_id="${line.trace_id}",span_id="${line.span_id}"\\}`))
+})
+
 test('F1, F2, F4, M29: readiness follows a real database: stopped, back, hanging, back; told once each way', async (t) => {
   const database = await startPostgres()
   t.after(() => database.stop())

@@ -145,9 +145,12 @@ test('55: with sync every line survives SIGKILL in the same turn', async () => {
   assert.deepEqual(numbers((await run('burst', env)).lines), upTo(100))
 })
 
-for (const kind of ['fifo', 'pipe']) {
-  test(`56: a stalled reader (${kind}) blocks nothing, memory is bounded, the loss is told`, async (t) => {
-    const child = start('stalled', { SECONDS: '8' }, kind)
+for (const [kind, seconds] of [
+  ['fifo', 25],
+  ['pipe', 8],
+]) {
+  test(`56: a reader (${kind}) that stalls ${seconds} s blocks nothing, memory is bounded, the loss is told`, async (t) => {
+    const child = start('stalled', { SECONDS: String(seconds) }, kind)
     const rows = []
     while (!rows.join('').includes('p99Ms'))
       rows.push(String((await once(child.stderr, 'data'))[0]))

@@ -31,9 +31,9 @@ const PROMETHEUS_ACCEPT =
 const DURATION = 'http_server_request_duration_seconds'
 const TRACE = '0af7651916cd43dd8448eb211c80319c'
 
-function setUp(t, options = {}) {
+function setUp(t, options = {}, isTraced = true) {
   const settings = resolveOptions({ service: 't', metrics: { runtime: false, ...options } }, {})
-  const metrics = createMetrics(settings)
+  const metrics = createMetrics(settings, isTraced)
   t.after(() => metrics.close())
   return metrics
 }
@@ -269,6 +269,15 @@ test('M5: an exemplar stands in the bucket of its request’s duration, in OpenM
     shown.map((traceId) => Number.parseInt(traceId, 16)),
     [...bounds.map((_, i) => 2 * i + 1), 2 * bounds.length],
   )
+})
+
+test('M5: where traces are sent only sampled requests are exemplars, else every request is', async (t) => {
+  for (const isTraced of [true, false]) {
+    const metrics = setUp(t, {}, isTraced)
+    metrics.requestFinished(record({ sampled: false }))
+    const { text } = await metrics.renderText(OPENMETRICS)
+    assert.equal(text.includes(`# {trace_id="${TRACE}"`), !isTraced)
+  }
 })
 
 test('M6–M8: one set per route, unmatched and unknown methods stay bounded', async (t) => {

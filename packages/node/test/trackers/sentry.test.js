@@ -12,6 +12,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { createSentryTracker } from '../../dist/esm/errors/trackers/sentry.js'
 import { startSentryReceiver } from '../receivers/sentry.js'
+import { makeCertificate } from '../services/certificate.js'
 
 const run = promisify(execFile)
 const fixture = (name) => fileURLToPath(new URL(`fixtures/${name}`, import.meta.url))
@@ -301,18 +302,10 @@ test('spool: a folder that cannot be made or is full loses nothing silently', as
 })
 
 test('TLS: a trusted certificate is used, an unknown one is refused', async (t) => {
-  const path = folder()
-  await run('openssl', [
-    ...'req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost'.split(' '),
-    ...['-addext', 'subjectAltName=IP:127.0.0.1'],
-    ...['-keyout', join(path, 'key.pem'), '-out', join(path, 'cert.pem')],
-  ])
-  const { readFileSync } = await import('node:fs')
-  const receiver = await startSentryReceiver({
-    tls: { key: readFileSync(join(path, 'key.pem')), cert: readFileSync(join(path, 'cert.pem')) },
-  })
+  const certificate = makeCertificate()
+  const receiver = await startSentryReceiver({ tls: certificate })
   t.after(() => receiver.close())
-  const env = { ...process.env, NODE_EXTRA_CA_CERTS: join(path, 'cert.pem') }
+  const env = { ...process.env, NODE_EXTRA_CA_CERTS: certificate.file }
   const trusting = await run(process.execPath, [fixture('secure.js'), receiver.dsn], { env })
   assert.equal(trusting.stdout, 'true')
   const strict = await run(process.execPath, [fixture('secure.js'), receiver.dsn])

@@ -147,8 +147,25 @@ export const routes = [
   ],
 ]
 
+/** As a failed call to another service gives it: nothing tells it from one of the client's connection. */
+const upstream = () =>
+  Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET', syscall: 'read' })
+
 // Routes that answer through Node's own response: streams, aborts, timeouts.
 export const rawRoutes = [
+  ['GET', '/cut/response', (_req, res) => res.destroy(new Error('cut by response'))],
+  ['GET', '/cut/request', (req) => req.destroy(new Error('cut by request'))],
+  ['GET', '/cut/socket', (_req, res) => res.socket.destroy(new Error('cut by socket'))],
+  ['GET', '/cut/upstream', (_req, res) => res.destroy(upstream())],
+  ['GET', '/cut/silent', (_req, res) => res.destroy()],
+  [
+    'GET',
+    '/cut/late',
+    (_req, res) => {
+      res.writeHead(200, { 'content-type': 'text/plain' })
+      res.write('part', () => res.destroy(new Error('cut by late')))
+    },
+  ],
   [
     'GET',
     '/stream',
