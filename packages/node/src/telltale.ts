@@ -165,6 +165,7 @@ function build(settings: Settings): Telltale {
       }
       if (!unit.isProbe) {
         metrics.requestFinished(record)
+        if (!record.upgraded) errors.countSession(unit)
         if (unit.sampled) sendTrace(unit, outcomeOf(record))
       }
       logging.finish(record)
@@ -174,6 +175,8 @@ function build(settings: Settings): Telltale {
       log.warn('request_rejected', { code: rejection.code, status_code: rejection.statusCode })
     },
     interrupted(unit, latencyMs, reason) {
+      // What was only cut off neither ended well nor failed.
+      if (unit.sessionStatus !== 'exited' && !unit.isProbe) errors.countSession(unit)
       storage.run(contextOf(unit), () =>
         log.warn('request_interrupted', {
           method: unit.method,
@@ -386,6 +389,13 @@ function decisions(settings: Settings, trackers: readonly ErrorTracker[]): Recor
   return {
     logs: `on: level ${log.level}, preset ${log.preset}`,
     errors: names === '' ? 'off: set SENTRY_DSN or pass errors.tracker' : `on: ${names}`,
+    sessions: !errors.sessions
+      ? 'off: errors.sessions is false'
+      : settings.release === undefined
+        ? 'off: set SENTRY_RELEASE or pass release'
+        : trackers.some((tracker) => tracker.sessions !== undefined)
+          ? `on: release ${settings.release}`
+          : 'off: no tracker that takes them',
     crashes: errors.captureCrashes ? 'on' : 'off: errors.captureCrashes is false',
     traces:
       names === ''

@@ -27,6 +27,7 @@ import {
   severity,
 } from './scope.js'
 import { createScrub, cut, EVENT_CHARS, type Redactor, read } from './scrub.js'
+import { createSessions } from './sessions.js'
 import { createFrames } from './source-context.js'
 import { findProjectRoot } from './stack.js'
 import { createStorm, hashText, STORM_INTERVAL_MS } from './storm.js'
@@ -82,6 +83,8 @@ export type Errors = {
   setExtra(key: string, value: unknown): void
   setExtras(extras: Readonly<Record<string, unknown>>): void
   addBreadcrumb(crumb: BreadcrumbInput): void
+  /** Counts a finished request for release health; nothing without a release or a tracker for it. */
+  countSession(unit: Unit): void
   /** The id of the last event of this unit of work, or of the process outside. */
   lastEventId(): string | undefined
   /** True when all was delivered within `timeoutMs` (default 2,000). Holds the process while it waits. */
@@ -127,6 +130,7 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
   const storm = createStorm<Note>((note, others) =>
     enqueue({ ...note, eventId: newId(), ms: Date.now() }, others),
   )
+  const sessions = startSessions()
   let pending: Job[] = []
   let isScheduled = false
   let isClosed = trackers.length === 0
@@ -136,6 +140,33 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
 
   function lose(reason: string): void {
     lost[reason] = (lost[reason] ?? 0) + 1
+  }
+
+  function startSessions(): ReturnType<typeof createSessions> | undefined {
+    const takers = trackers.filter((tracker) => tracker.sessions !== undefined)
+    const { release, environment } = settings
+    if (!settings.errors.sessions || release === undefined || takers.length === 0) return undefined
+    return createSessions({ release, environment }, (json) => {
+      for (const tracker of takers) {
+        try {
+          tracker.sessions?.(json)
+        } catch (error) {
+          lose('internal_sdk_error')
+          reportFault('TELLTALE_E_TRACKER', error)
+        }
+      }
+    })
+  }
+
+  /**
+   * A request whose error was captured is errored; one hit by an uncaught exception or an unhandled
+   * rejection is crashed, which stays.
+   */
+  function markSession(isCrash: boolean): void {
+    const unit = currentContext()?.unit
+    if (unit === undefined) return
+    if (isCrash) unit.sessionStatus = 'crashed'
+    else if (unit.sessionStatus === 'exited') unit.sessionStatus = 'errored'
   }
 
   function enqueue(note: Note, others: number): void {
@@ -355,6 +386,7 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
     error: unknown,
     hint?: CaptureHint | ((scope: ScopeHandle) => unknown),
   ): string {
+    if (!isClosed) markSession(isCrashHint(hint))
     const isObject = (typeof error === 'object' && error !== null) || typeof error === 'function'
     if (isObject) {
       const known = seen.get(error as object)
@@ -416,6 +448,7 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
       const plain = scrub.fields(given, { left: EVENT_CHARS })
       const level = severity(plain.level) ?? 'error'
       plain.level = level
+      if (plain.exception !== undefined) markSession(false)
       admit(`event\n${JSON.stringify(plain).slice(0, 2000)}`, eventId, () =>
         noteDown(eventId, undefined, '', plain, level, undefined, undefined, ''),
       )
@@ -541,6 +574,7 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
 
   async function settle(method: 'flush' | 'close', timeoutMs: number): Promise<boolean> {
     storm.report(performance.now(), true)
+    sessions?.report()
     writeAll()
     let timer: NodeJS.Timeout | undefined
     const late = new Promise<boolean>((resolve) => {
@@ -563,6 +597,7 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
 
   function spoolSync(): void {
     storm.report(performance.now(), true)
+    sessions?.report()
     writeAll()
     for (const tracker of trackers) {
       try {
@@ -590,6 +625,7 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
     setExtra: (key, value) => writer.extras(target(), { [key]: value }),
     setExtras: (extras) => writer.extras(target(), extras),
     addBreadcrumb,
+    countSession: sessions?.count ?? (() => undefined),
     lastEventId() {
       const unit = currentContext()?.unit
       return unit === undefined ? lastId : lastIds.get(unit)
@@ -598,6 +634,7 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
     async close(timeoutMs = 2000) {
       isClosed = true
       clearInterval(stormTimer)
+      sessions?.close()
       const answer = await settle('close', timeoutMs)
       process.removeListener('exit', spoolSync)
       return answer
@@ -616,6 +653,12 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
       return sum
     },
   }
+}
+
+/** True for what nobody caught: see crash.ts. */
+function isCrashHint(hint: unknown): boolean {
+  const type = read(read(hint, 'mechanism'), 'type')
+  return type === 'onuncaughtexception' || type === 'onunhandledrejection'
 }
 
 function readMechanism(hint: unknown): Mechanism {

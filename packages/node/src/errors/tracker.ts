@@ -77,6 +77,8 @@ export type ErrorTracker = {
   /** Takes one span v2 as JSON text; used when trace.format is 'stream'. */
   span?(json: string): void
   checkIn?(json: string): void
+  /** Takes the payload of a `sessions` item as JSON text: requests counted for release health. */
+  sessions?(json: string): void
   /** Resolves true when everything was delivered within `timeoutMs`. Never rejects. */
   flush(timeoutMs: number): Promise<boolean>
   close(timeoutMs: number): Promise<boolean>

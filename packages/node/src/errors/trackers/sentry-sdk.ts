@@ -108,6 +108,7 @@ export function preferSentryClient(own: ErrorTracker | undefined): ErrorTracker 
     transaction: (json) => chosen()?.transaction?.(json),
     span: (json) => chosen()?.span?.(json),
     checkIn: (json) => chosen()?.checkIn?.(json),
+    sessions: (json) => chosen()?.sessions?.(json),
     flush: (timeoutMs) => both((tracker) => tracker.flush(timeoutMs)),
     close: (timeoutMs) => both((tracker) => tracker.close(timeoutMs)),
     spoolSync: () => own?.spoolSync?.(),
