@@ -21,7 +21,7 @@ const CLEAN = {
  * Runs `node <args>` in this folder. `lines` fills while it runs; `ended` resolves with code, signal,
  * what was written, and how many milliseconds it lived on after `kill`.
  */
-export function run(args, { env = {}, options } = {}) {
+export function run(args, { env = {}, options, lifeMs = MAX_LIFE_MS } = {}) {
   const child = spawn(node, args, {
     cwd: folder,
     env: { ...process.env, ...CLEAN, LIFE_OPTIONS: JSON.stringify(options ?? {}), ...env },
@@ -34,7 +34,7 @@ export function run(args, { env = {}, options } = {}) {
     stderr += part
   })
   // A program that hangs fails its test by the signal, and does not outlive it.
-  const timer = setTimeout(() => child.kill('SIGKILL'), MAX_LIFE_MS)
+  const timer = setTimeout(() => child.kill('SIGKILL'), lifeMs)
   const ended = new Promise((resolve) => {
     let afterMs
     child.once('exit', () => {
