@@ -101,7 +101,13 @@ export type ErrorsDeps = {
   readonly trackers: readonly ErrorTracker[]
 }
 
-type Job = { readonly note: Note; readonly others: number }
+type Job = {
+  readonly note: Note
+  readonly others: number
+  /** Its source maps were read, or need not be. */
+  isPrepared: boolean
+  preparing: Promise<void> | undefined
+}
 
 const MAX_PENDING = 1000
 /** Milliseconds of event writing in one turn of the event loop. */
@@ -116,7 +122,7 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
   const scrub = createScrub(redactor)
   const writer = createScopeWriter(scrub)
   const root = findProjectRoot(process.argv[1], process.cwd())
-  const writeEvent = createEventWriter(
+  const events = createEventWriter(
     settings,
     redactor,
     scrub,
@@ -174,7 +180,7 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
       lose('queue_overflow')
       return
     }
-    pending.push({ note, others })
+    pending.push({ note, others, isPrepared: false, preparing: undefined })
     if (!isScheduled) {
       isScheduled = true
       setImmediate(writeSlice)
@@ -185,12 +191,54 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
     isScheduled = false
     const endMs = performance.now() + SLICE_MS
     let done = 0
-    while (done < pending.length && performance.now() < endMs) send(pending[done++] as Job)
-    pending = pending.slice(done)
-    if (pending.length > 0 && !isScheduled) {
-      isScheduled = true
-      setImmediate(writeSlice)
+    let preparing: Promise<void> | undefined
+    while (done < pending.length && performance.now() < endMs) {
+      const job = pending[done] as Job
+      preparing = prepare(job)
+      if (preparing !== undefined) break
+      done++
+      send(job)
     }
+    pending = pending.slice(done)
+    if (pending.length === 0 || isScheduled) return
+    isScheduled = true
+    if (preparing === undefined) setImmediate(writeSlice)
+    else preparing.then(writeSlice)
+  }
+
+  /** Once a job: what the cache cannot keep is read again when the event is written. */
+  function prepare(job: Job): Promise<void> | undefined {
+    if (job.isPrepared || job.preparing !== undefined) return job.preparing
+    const done = (): void => {
+      job.isPrepared = true
+      job.preparing = undefined
+    }
+    try {
+      job.preparing = events.prepare(job.note)?.then(done)
+    } catch (error) {
+      reportFault('TELLTALE_E_INTERNAL', error)
+    }
+    if (job.preparing === undefined) done()
+    return job.preparing
+  }
+
+  /** Writes what is pending, waiting for its source maps for at most `timeoutMs`. */
+  async function writePending(timeoutMs: number): Promise<void> {
+    const endMs = performance.now() + timeoutMs
+    let timer: NodeJS.Timeout | undefined
+    while (pending.length > 0 && performance.now() < endMs) {
+      const preparing = prepare(pending[0] as Job)
+      if (preparing === undefined) {
+        send(pending.shift() as Job)
+        continue
+      }
+      const late = new Promise<void>((resolve) => {
+        timer = setTimeout(resolve, endMs - performance.now())
+      })
+      await Promise.race([preparing, late])
+      clearTimeout(timer)
+    }
+    writeAll()
   }
 
   function writeAll(): void {
@@ -204,7 +252,7 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
   function send({ note, others }: Job): void {
     let event: ErrorEvent
     try {
-      event = writeEvent(note, others)
+      event = events.write(note, others)
     } catch (error) {
       lose('internal_sdk_error')
       reportFault('TELLTALE_E_INTERNAL', error)
@@ -575,15 +623,16 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
   async function settle(method: 'flush' | 'close', timeoutMs: number): Promise<boolean> {
     storm.report(performance.now(), true)
     sessions?.report()
-    writeAll()
+    const endMs = performance.now() + timeoutMs
+    await writePending(timeoutMs / 2)
     let timer: NodeJS.Timeout | undefined
     const late = new Promise<boolean>((resolve) => {
-      timer = setTimeout(resolve, timeoutMs, false)
+      timer = setTimeout(resolve, endMs - performance.now(), false)
     })
     const all = Promise.all(
       trackers.map(async (tracker) => {
         try {
-          return await tracker[method](timeoutMs)
+          return await tracker[method](Math.max(0, endMs - performance.now()))
         } catch (error) {
           reportFault('TELLTALE_E_TRACKER', error)
           return false
