@@ -30,7 +30,7 @@ import { createScrub, cut, EVENT_CHARS, type Redactor, read } from './scrub.js'
 import { createSessions } from './sessions.js'
 import { createFrames } from './source-context.js'
 import { findProjectRoot } from './stack.js'
-import { createStorm, hashText, STORM_INTERVAL_MS } from './storm.js'
+import { createStorm, hashText, kindOfMessage, STORM_INTERVAL_MS } from './storm.js'
 import type { ErrorEvent, ErrorTracker } from './tracker.js'
 
 export { transactionName } from './event.js'
@@ -113,7 +113,6 @@ const MAX_PENDING = 1000
 /** Milliseconds of event writing in one turn of the event loop. */
 const SLICE_MS = 5
 const KEY_STACK_CHARS = 600
-const KEY_MESSAGE_CHARS = 200
 
 /** Creates the error side for one configuration. With no trackers every call is free of effect. */
 export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
@@ -455,7 +454,7 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
       if (stack === '') stack = synthetic
       const from = stack.indexOf('\n    at ')
       const place = stack.slice(Math.max(0, from), Math.max(0, from) + KEY_STACK_CHARS)
-      admit(`${type}\n${message.slice(0, KEY_MESSAGE_CHARS)}\n${place}`, eventId, () =>
+      admit(`${type}\n${kindOfMessage(message)}\n${place}`, eventId, () =>
         typeof hint === 'function'
           ? noteDown(eventId, error, '', undefined, 'error', undefined, hint, synthetic)
           : noteDown(eventId, error, '', undefined, 'error', hint, undefined, synthetic),
@@ -478,7 +477,7 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
         lose('event_processor')
         return eventId
       }
-      admit(`message\n${text.slice(0, KEY_MESSAGE_CHARS)}`, eventId, () => ({
+      admit(`message\n${kindOfMessage(text)}`, eventId, () => ({
         ...noteDown(eventId, undefined, text, undefined, wanted, hint, undefined, ''),
         ...(typeof level === 'string' ? { level: wanted } : undefined),
       }))

@@ -54,6 +54,9 @@ export function setUp(t, options) {
   return { errors, tracker, events: tracker.events }
 }
 
+/** A word for a number, without digits: errors named by it are of different kinds. */
+export const word = (n) => [...String(n)].map((digit) => 'abcdefghij'[digit]).join('')
+
 let nextId = 0
 export function createUnit(kind = 'request') {
   const id = String(++nextId)
