@@ -20,6 +20,7 @@ const SECRET_KEY = /pass(word|wd)?$|secret|token|authorization|api[-_]?key|card/
 
 export const redactor = {
   isSecretKey: (key) => SECRET_KEY.test(key),
+  element: (list, at) => list[at],
   text: (value) =>
     value
       .replace(/Bearer\s+\S+/gi, 'Bearer [REDACTED]')
