@@ -12,7 +12,7 @@ import { installCrashHandlers } from './errors/crash.js'
 import { createErrors, type Errors } from './errors/errors.js'
 import type { ErrorTracker } from './errors/tracker.js'
 import { createSentryTracker } from './errors/trackers/sentry.js'
-import { hasSentryClient, preferSentryClient } from './errors/trackers/sentry-sdk.js'
+import { preferSentryClient } from './errors/trackers/sentry-sdk.js'
 import { cleanFaultsWith, reportFault } from './faults.js'
 import { createHealth, type Health } from './health/health.js'
 import { logging } from './log/logger.js'
@@ -326,15 +326,16 @@ function inert(settings: Settings): Telltale {
   })
 }
 
-/** The trackers that errors go to: the option's, else the DSN's, else none. */
+/** The trackers that errors go to: the option's, else the application's own Sentry client, else the DSN's. */
 function chooseTrackers(settings: Settings): readonly ErrorTracker[] {
+  if (!settings.enabled) return []
   if (settings.errors.trackers.length > 0) return settings.errors.trackers
   const { dsn, maxQueueBytes, spoolDir } = settings.errors
   const own =
     dsn === ''
       ? undefined
       : createSentryTracker({ dsn, maxQueueBytes, spoolDir, sdkVersion: VERSION })
-  return own === undefined && !hasSentryClient() ? [] : [preferSentryClient(own)]
+  return [preferSentryClient(own)]
 }
 
 function contextOf(unit: Unit): Context {
@@ -384,7 +385,10 @@ function openManagement(
 /** What is on, off, and why, for the telltale_started line. */
 function decisions(settings: Settings, trackers: readonly ErrorTracker[]): Record<string, string> {
   const { log, trace, health, metrics, shutdown, errors, management } = settings
-  const names = trackers.map((tracker) => tracker.name).join(', ')
+  const names = trackers
+    .filter((tracker) => tracker.isActive?.() ?? true)
+    .map((tracker) => tracker.name)
+    .join(', ')
   const checks = [...health.checks.keys()].join(', ')
   return {
     logs: `on: level ${log.level}, preset ${log.preset}`,

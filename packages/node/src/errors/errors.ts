@@ -143,6 +143,11 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
   let stormTimer: NodeJS.Timeout | undefined
   let toldNoUser = false
 
+  /** Closed, without a tracker, or nobody listens to one yet: the application's SDK may come later. */
+  function isOff(): boolean {
+    return isClosed || !trackers.some((tracker) => tracker.isActive?.() ?? true)
+  }
+
   function lose(reason: string): void {
     lost[reason] = (lost[reason] ?? 0) + 1
   }
@@ -433,14 +438,14 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
     error: unknown,
     hint?: CaptureHint | ((scope: ScopeHandle) => unknown),
   ): string {
-    if (!isClosed) markSession(isCrashHint(hint))
+    if (isOff()) return newId()
+    markSession(isCrashHint(hint))
     const isObject = (typeof error === 'object' && error !== null) || typeof error === 'function'
     if (isObject) {
       const known = seen.get(error as object)
       if (known !== undefined) return known
     }
     const eventId = newId()
-    if (isClosed) return eventId
     if (isObject) seen.set(error as object, eventId)
     try {
       const type = errorType(error)
@@ -468,7 +473,7 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
 
   function captureMessage(message: string, level?: string | CaptureContext): string {
     const eventId = newId()
-    if (isClosed) return eventId
+    if (isOff()) return eventId
     try {
       const text = String(message) || '(empty message)'
       const hint = typeof level === 'object' ? level : undefined
@@ -490,7 +495,7 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
 
   function captureEvent(given: Readonly<Record<string, unknown>>): string {
     const eventId = newId()
-    if (isClosed) return eventId
+    if (isOff()) return eventId
     try {
       const plain = scrub.fields(given, { left: EVENT_CHARS })
       const level = severity(plain.level) ?? 'error'
@@ -508,7 +513,7 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
 
   function captureCheckIn(checkIn: CheckIn, config?: MonitorConfig): string {
     const id = checkIn.checkInId ?? newId()
-    if (isClosed) return id
+    if (isOff()) return id
     try {
       const context = currentContext()
       const json = JSON.stringify({
@@ -600,7 +605,7 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
       writer.user(writableScope(context), user)
       return
     }
-    if (toldNoUser || isClosed) return
+    if (toldNoUser || isOff()) return
     toldNoUser = true
     reportFault(
       'TELLTALE_E_NO_CONTEXT',
@@ -609,7 +614,7 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
   }
 
   function addBreadcrumb(input: BreadcrumbInput): void {
-    if (isClosed || typeof input !== 'object' || input === null) return
+    if (isOff() || typeof input !== 'object' || input === null) return
     const crumb = writer.breadcrumb(input)
     const unit = currentContext()?.unit
     if (unit !== undefined) pushBreadcrumb(unit, crumb)
