@@ -158,7 +158,7 @@ test('K24: another DSN is all it takes: the same service sends the same bytes to
 test('37, K21: a soak of 60,000 requests with errors and traces does not grow the heap', async (t) => {
   const receiver = await receiverOf(t)
   const { code, lines, stderr } = await run(['--expose-gc', 'fixtures/soak.cjs'], {
-    env: { SENTRY_DSN: receiver.dsn, TELLTALE_SPOOL_DIR: '' },
+    env: { SENTRY_DSN: receiver.dsn },
     lifeMs: 90_000,
   }).ended
   assert.equal(code, 0, stderr)
