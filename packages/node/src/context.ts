@@ -104,6 +104,8 @@ export class Unit {
   /** The error that ended this unit, as the framework or the adapter saw it. */
   error: unknown = undefined
   hasError = false
+  /** How this unit counts for release health; an error that is captured changes it. */
+  sessionStatus: 'exited' | 'errored' | 'crashed' = 'exited'
   scope: Scope | undefined = undefined
   breadcrumbs: Breadcrumb[] | undefined = undefined
   spans: FinishedSpan[] | undefined = undefined

@@ -125,6 +125,11 @@ export type ErrorsOptions = {
   readonly captureLogged?: boolean | undefined
   /** Install handlers for uncaughtException and unhandledRejection. Default true. */
   readonly captureCrashes?: boolean | undefined
+  /**
+   * Count requests for release health: how many ended well, with an error, in a crash, per minute.
+   * Needs `release` and a Sentry-compatible tracker. Default true.
+   */
+  readonly sessions?: boolean | undefined
   /** Bytes of events waiting to be sent. Default 4,194,304. */
   readonly maxQueueBytes?: number | undefined
   /** Folder for events that could not be sent before exit; false: off. TELLTALE_SPOOL_DIR. Default: a folder below os.tmpdir(). */
@@ -268,6 +273,7 @@ export type Settings = {
     readonly ignoreErrors: readonly (string | RegExp)[]
     readonly captureLogged: boolean
     readonly captureCrashes: boolean
+    readonly sessions: boolean
     readonly maxQueueBytes: number
     /** Undefined: default folder; false: off. */
     readonly spoolDir: string | false | undefined
@@ -657,6 +663,7 @@ function resolveErrors(read: Reader, top: Raw): Settings['errors'] {
     'ignoreErrors',
     'captureLogged',
     'captureCrashes',
+    'sessions',
     'maxQueueBytes',
     'spoolDir',
     'contextLines',
@@ -693,6 +700,7 @@ function resolveErrors(read: Reader, top: Raw): Settings['errors'] {
     ),
     captureLogged: read.boolean('errors.', part, 'captureLogged', true),
     captureCrashes: read.boolean('errors.', part, 'captureCrashes', true),
+    sessions: read.boolean('errors.', part, 'sessions', true),
     maxQueueBytes: read.number('errors.', part, 'maxQueueBytes', 4_194_304, 65_536, 268_435_456),
     spoolDir:
       spool.value === false

@@ -17,6 +17,12 @@ export type Redactor = {
   text(value: string): string
   /** Removes userinfo, masks the values of secret query keys; the keys stay. */
   url(value: string): string
+  /**
+   * The element of an array at `at`, its secret masked when its name stands beside it: as a pair
+   * (`{ name: 'authorization', value }`, also with `key` or `header`), or in a flat list of header
+   * names and values in turn, as Node's `rawHeaders`. `list` is only read at `at` and before it.
+   */
+  element(list: readonly unknown[], at: number): unknown
   /** True when the user gave patterns of their own, so that every string has to go through `text`. */
   readonly patterned?: boolean
 }
@@ -49,6 +55,10 @@ const QUERY_ONLY = new Set(
     ' ',
   ),
 )
+
+/** What may be a header's name in a flat list: words alone, such as `password`, are a list of fields. */
+const HEADER_NAME = /^(?:authorization|cookie|[a-z]\w*(?:-\w+)+)$/i
+const MAX_HEADER_NAME = 64
 
 /** Header names whose value runs to the end of the line in a text. */
 const HEADER_LINE = /^(?:proxy-)?authorization$|^(?:set-)?cookie$|^x-(?:api-key|auth-token)$/i
@@ -169,7 +179,31 @@ export function createRedactor(settings: Settings['redact']): Redactor {
     return text(value.replace(/^([a-z][a-z0-9+.-]*:)?\/\/[^/?#]*@/i, '$1//'))
   }
 
-  return { isSecretKey, text, url, patterned: patterns.length > 0 }
+  function element(list: readonly unknown[], at: number): unknown {
+    const value = list[at]
+    if (at % 2 === 1 && list.length % 2 === 0 && isSecretHeader(list[at - 1])) return MASK
+    return typeof value === 'object' && value !== null ? pair(value) : value
+  }
+
+  /** Not kept among the known keys: lists hold any text. */
+  function isSecretHeader(name: unknown): boolean {
+    if (typeof name !== 'string' || name.length > MAX_HEADER_NAME) return false
+    return HEADER_NAME.test(name) && (known.get(name) ?? judge(name))
+  }
+
+  function pair(value: object): object {
+    try {
+      const { name, key, header, value: secret } = value as Readonly<Record<string, unknown>>
+      if (secret === undefined) return value
+      for (const one of [name, key, header])
+        if (typeof one === 'string' && isSecretKey(one)) return { ...value, value: MASK }
+    } catch {
+      // a hostile object: whoever writes it meets that itself
+    }
+    return value
+  }
+
+  return { isSecretKey, text, url, element, patterned: patterns.length > 0 }
 }
 
 function isQuote(code: number): boolean {

@@ -12,7 +12,7 @@ import { installCrashHandlers } from './errors/crash.js'
 import { createErrors, type Errors } from './errors/errors.js'
 import type { ErrorTracker } from './errors/tracker.js'
 import { createSentryTracker } from './errors/trackers/sentry.js'
-import { hasSentryClient, preferSentryClient } from './errors/trackers/sentry-sdk.js'
+import { preferSentryClient } from './errors/trackers/sentry-sdk.js'
 import { cleanFaultsWith, reportFault } from './faults.js'
 import { createHealth, type Health } from './health/health.js'
 import { logging } from './log/logger.js'
@@ -167,6 +167,7 @@ function build(settings: Settings): Telltale {
       }
       if (!unit.isProbe) {
         metrics.requestFinished(record)
+        if (!record.upgraded) errors.countSession(unit)
         if (unit.sampled) sendTrace(unit, outcomeOf(record))
       }
       logging.finish(record)
@@ -176,6 +177,8 @@ function build(settings: Settings): Telltale {
       log.warn('request_rejected', { code: rejection.code, status_code: rejection.statusCode })
     },
     interrupted(unit, latencyMs, reason) {
+      // What was only cut off neither ended well nor failed.
+      if (unit.sessionStatus !== 'exited' && !unit.isProbe) errors.countSession(unit)
       storage.run(contextOf(unit), () =>
         log.warn('request_interrupted', {
           method: unit.method,
@@ -333,15 +336,16 @@ function inert(settings: Settings): Telltale {
   })
 }
 
-/** The trackers that errors go to: the option's, else the DSN's, else none. */
+/** The trackers that errors go to: the option's, else the application's own Sentry client, else the DSN's. */
 function chooseTrackers(settings: Settings): readonly ErrorTracker[] {
+  if (!settings.enabled) return []
   if (settings.errors.trackers.length > 0) return settings.errors.trackers
   const { dsn, maxQueueBytes, spoolDir } = settings.errors
   const own =
     dsn === ''
       ? undefined
       : createSentryTracker({ dsn, maxQueueBytes, spoolDir, sdkVersion: VERSION })
-  return own === undefined && !hasSentryClient() ? [] : [preferSentryClient(own)]
+  return [preferSentryClient(own)]
 }
 
 function contextOf(unit: Unit): Context {
@@ -410,11 +414,21 @@ function decisions(
   role: ClusterRole,
 ): Record<string, string> {
   const { log, trace, health, metrics, shutdown, errors, management } = settings
-  const names = trackers.map((tracker) => tracker.name).join(', ')
+  const names = trackers
+    .filter((tracker) => tracker.isActive?.() ?? true)
+    .map((tracker) => tracker.name)
+    .join(', ')
   const checks = [...health.checks.keys()].join(', ')
   return {
     logs: `on: level ${log.level}, preset ${log.preset}`,
     errors: names === '' ? 'off: set SENTRY_DSN or pass errors.tracker' : `on: ${names}`,
+    sessions: !errors.sessions
+      ? 'off: errors.sessions is false'
+      : settings.release === undefined
+        ? 'off: set SENTRY_RELEASE or pass release'
+        : trackers.some((tracker) => tracker.sessions !== undefined)
+          ? `on: release ${settings.release}`
+          : 'off: no tracker that takes them',
     crashes: errors.captureCrashes ? 'on' : 'off: errors.captureCrashes is false',
     traces:
       names === ''

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 import fc from 'fast-check'
+import { createScrub } from '../dist/esm/errors/scrub.js'
 import { createRedactor, MASK } from '../dist/esm/redact.js'
 import { configure } from './log/memory.mjs'
 
@@ -144,6 +145,78 @@ test('49: no secret gets out at depths 1 to 8, in arrays, Maps, errors, causes, 
     assert.doesNotMatch(text, /hunter2|SECRET-|4111|dozjgN/, text)
     JSON.parse(text)
   }
+})
+
+const SECRET = 'hunter2-opaque'
+const HEADER_LISTS = [
+  [
+    'pairs',
+    [
+      { name: 'Authorization', value: SECRET },
+      { name: 'accept', value: 'a/b' },
+    ],
+  ],
+  ['keys', [{ key: 'x-api-key', value: SECRET, secure: true }]],
+  ['header', [{ header: 'Set-Cookie', value: [SECRET] }]],
+  ['cookies', [{ name: 'sid', value: SECRET, path: '/' }]],
+  ['raw', ['Host', 'h', 'Authorization', SECRET, 'X-Api-Key', SECRET, 'accept', 'a/b']],
+  ['raw with lists', ['set-cookie', [SECRET], 'cookie', SECRET]],
+  [
+    'nested',
+    [
+      ['x-csrf-token', SECRET],
+      ['accept', 'a/b'],
+    ],
+  ],
+  ['a Set', new Set([{ name: 'password', value: SECRET }])],
+  ['deep', [[{ list: [{ name: 'proxy-authorization', value: SECRET }] }]]],
+]
+
+test('49: the value beside a secret name gets out of no list of headers, in lines and in events', (t) => {
+  const { log, raw } = configure(t)
+  const scrub = createScrub(redactor)
+  for (const [what, value] of HEADER_LISTS) {
+    log.info('listed', { [what]: value })
+    const event = JSON.stringify(scrub.value(value, { left: 10_000 }))
+    for (const text of [raw.at(-1), event]) {
+      assert.doesNotMatch(text, /hunter2/, what)
+      assert.ok(text.includes(MASK), what)
+    }
+  }
+  assert.match(raw[0], /\{"name":"accept","value":"a\/b"\}/)
+  assert.match(raw[1], /"secure":true/)
+  assert.match(raw[4], /"Host","h","Authorization","\[REDACTED\]".*"accept","a\/b"/)
+  // The caller's own values stay as they are.
+  assert.equal(HEADER_LISTS[0][1][0].value, SECRET)
+})
+
+test('49: lists that only look like headers are kept', (t) => {
+  const { lines, log } = configure(t)
+  const kept = [
+    ['password', 'email'],
+    ['missing', 'token', 'password', 'name'],
+    ['authorization', 'b', 'c'],
+    ['11111111-aaaa-4bbb-8ccc-222222222222', 'a', 'a-b', 'c'],
+    [{ name: 'quantity', value: 7 }, { name: 'token' }, null, 7, ['a', 'b']],
+    [{ key: 'passwordResetSent', value: true }],
+  ]
+  for (const list of kept) {
+    log.info('listed', { list })
+    assert.deepEqual(lines().at(-1).list, list)
+  }
+})
+
+test('redact: an element that cannot be read is handed on as it is', () => {
+  const hostile = new Proxy({}, { get: () => assert.fail('trap') })
+  const throwing = {
+    name: 'authorization',
+    get value() {
+      throw new Error('getter')
+    },
+  }
+  assert.equal(redactor.element([hostile], 0), hostile)
+  assert.equal(redactor.element([throwing], 0), throwing)
+  assert.equal(redactor.element([], 3), undefined)
 })
 
 test('49: a secret that straddles the cut of a long text does not get out', () => {

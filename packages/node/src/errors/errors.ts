@@ -27,9 +27,10 @@ import {
   severity,
 } from './scope.js'
 import { createScrub, cut, EVENT_CHARS, type Redactor, read } from './scrub.js'
+import { createSessions } from './sessions.js'
 import { createFrames } from './source-context.js'
 import { findProjectRoot } from './stack.js'
-import { createStorm, hashText, STORM_INTERVAL_MS } from './storm.js'
+import { createStorm, hashText, kindOfMessage, STORM_INTERVAL_MS } from './storm.js'
 import type { ErrorEvent, ErrorTracker } from './tracker.js'
 
 export { transactionName } from './event.js'
@@ -82,6 +83,8 @@ export type Errors = {
   setExtra(key: string, value: unknown): void
   setExtras(extras: Readonly<Record<string, unknown>>): void
   addBreadcrumb(crumb: BreadcrumbInput): void
+  /** Counts a finished request for release health; nothing without a release or a tracker for it. */
+  countSession(unit: Unit): void
   /** The id of the last event of this unit of work, or of the process outside. */
   lastEventId(): string | undefined
   /** True when all was delivered within `timeoutMs` (default 2,000). Holds the process while it waits. */
@@ -98,13 +101,18 @@ export type ErrorsDeps = {
   readonly trackers: readonly ErrorTracker[]
 }
 
-type Job = { readonly note: Note; readonly others: number }
+type Job = {
+  readonly note: Note
+  readonly others: number
+  /** Its source maps were read, or need not be. */
+  isPrepared: boolean
+  preparing: Promise<void> | undefined
+}
 
 const MAX_PENDING = 1000
 /** Milliseconds of event writing in one turn of the event loop. */
 const SLICE_MS = 5
 const KEY_STACK_CHARS = 600
-const KEY_MESSAGE_CHARS = 200
 
 /** Creates the error side for one configuration. With no trackers every call is free of effect. */
 export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
@@ -113,7 +121,7 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
   const scrub = createScrub(redactor)
   const writer = createScopeWriter(scrub)
   const root = findProjectRoot(process.argv[1], process.cwd())
-  const writeEvent = createEventWriter(
+  const events = createEventWriter(
     settings,
     redactor,
     scrub,
@@ -127,6 +135,7 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
   const storm = createStorm<Note>((note, others) =>
     enqueue({ ...note, eventId: newId(), ms: Date.now() }, others),
   )
+  const sessions = startSessions()
   let pending: Job[] = []
   let isScheduled = false
   let isClosed = trackers.length === 0
@@ -134,8 +143,40 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
   let stormTimer: NodeJS.Timeout | undefined
   let toldNoUser = false
 
+  /** Closed, without a tracker, or nobody listens to one yet: the application's SDK may come later. */
+  function isOff(): boolean {
+    return isClosed || !trackers.some((tracker) => tracker.isActive?.() ?? true)
+  }
+
   function lose(reason: string): void {
     lost[reason] = (lost[reason] ?? 0) + 1
+  }
+
+  function startSessions(): ReturnType<typeof createSessions> | undefined {
+    const takers = trackers.filter((tracker) => tracker.sessions !== undefined)
+    const { release, environment } = settings
+    if (!settings.errors.sessions || release === undefined || takers.length === 0) return undefined
+    return createSessions({ release, environment }, (json) => {
+      for (const tracker of takers) {
+        try {
+          tracker.sessions?.(json)
+        } catch (error) {
+          lose('internal_sdk_error')
+          reportFault('TELLTALE_E_TRACKER', error)
+        }
+      }
+    })
+  }
+
+  /**
+   * A request whose error was captured is errored; one hit by an uncaught exception or an unhandled
+   * rejection is crashed, which stays.
+   */
+  function markSession(isCrash: boolean): void {
+    const unit = currentContext()?.unit
+    if (unit === undefined) return
+    if (isCrash) unit.sessionStatus = 'crashed'
+    else if (unit.sessionStatus === 'exited') unit.sessionStatus = 'errored'
   }
 
   function enqueue(note: Note, others: number): void {
@@ -143,7 +184,7 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
       lose('queue_overflow')
       return
     }
-    pending.push({ note, others })
+    pending.push({ note, others, isPrepared: false, preparing: undefined })
     if (!isScheduled) {
       isScheduled = true
       setImmediate(writeSlice)
@@ -154,12 +195,54 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
     isScheduled = false
     const endMs = performance.now() + SLICE_MS
     let done = 0
-    while (done < pending.length && performance.now() < endMs) send(pending[done++] as Job)
-    pending = pending.slice(done)
-    if (pending.length > 0 && !isScheduled) {
-      isScheduled = true
-      setImmediate(writeSlice)
+    let preparing: Promise<void> | undefined
+    while (done < pending.length && performance.now() < endMs) {
+      const job = pending[done] as Job
+      preparing = prepare(job)
+      if (preparing !== undefined) break
+      done++
+      send(job)
     }
+    pending = pending.slice(done)
+    if (pending.length === 0 || isScheduled) return
+    isScheduled = true
+    if (preparing === undefined) setImmediate(writeSlice)
+    else preparing.then(writeSlice)
+  }
+
+  /** Once a job: what the cache cannot keep is read again when the event is written. */
+  function prepare(job: Job): Promise<void> | undefined {
+    if (job.isPrepared || job.preparing !== undefined) return job.preparing
+    const done = (): void => {
+      job.isPrepared = true
+      job.preparing = undefined
+    }
+    try {
+      job.preparing = events.prepare(job.note)?.then(done)
+    } catch (error) {
+      reportFault('TELLTALE_E_INTERNAL', error)
+    }
+    if (job.preparing === undefined) done()
+    return job.preparing
+  }
+
+  /** Writes what is pending, waiting for its source maps for at most `timeoutMs`. */
+  async function writePending(timeoutMs: number): Promise<void> {
+    const endMs = performance.now() + timeoutMs
+    let timer: NodeJS.Timeout | undefined
+    while (pending.length > 0 && performance.now() < endMs) {
+      const preparing = prepare(pending[0] as Job)
+      if (preparing === undefined) {
+        send(pending.shift() as Job)
+        continue
+      }
+      const late = new Promise<void>((resolve) => {
+        timer = setTimeout(resolve, endMs - performance.now())
+      })
+      await Promise.race([preparing, late])
+      clearTimeout(timer)
+    }
+    writeAll()
   }
 
   function writeAll(): void {
@@ -173,7 +256,7 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
   function send({ note, others }: Job): void {
     let event: ErrorEvent
     try {
-      event = writeEvent(note, others)
+      event = events.write(note, others)
     } catch (error) {
       lose('internal_sdk_error')
       reportFault('TELLTALE_E_INTERNAL', error)
@@ -355,13 +438,14 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
     error: unknown,
     hint?: CaptureHint | ((scope: ScopeHandle) => unknown),
   ): string {
+    if (isOff()) return newId()
+    markSession(isCrashHint(hint))
     const isObject = (typeof error === 'object' && error !== null) || typeof error === 'function'
     if (isObject) {
       const known = seen.get(error as object)
       if (known !== undefined) return known
     }
     const eventId = newId()
-    if (isClosed) return eventId
     if (isObject) seen.set(error as object, eventId)
     try {
       const type = errorType(error)
@@ -375,7 +459,7 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
       if (stack === '') stack = synthetic
       const from = stack.indexOf('\n    at ')
       const place = stack.slice(Math.max(0, from), Math.max(0, from) + KEY_STACK_CHARS)
-      admit(`${type}\n${message.slice(0, KEY_MESSAGE_CHARS)}\n${place}`, eventId, () =>
+      admit(`${type}\n${kindOfMessage(message)}\n${place}`, eventId, () =>
         typeof hint === 'function'
           ? noteDown(eventId, error, '', undefined, 'error', undefined, hint, synthetic)
           : noteDown(eventId, error, '', undefined, 'error', hint, undefined, synthetic),
@@ -389,7 +473,7 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
 
   function captureMessage(message: string, level?: string | CaptureContext): string {
     const eventId = newId()
-    if (isClosed) return eventId
+    if (isOff()) return eventId
     try {
       const text = String(message) || '(empty message)'
       const hint = typeof level === 'object' ? level : undefined
@@ -398,7 +482,7 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
         lose('event_processor')
         return eventId
       }
-      admit(`message\n${text.slice(0, KEY_MESSAGE_CHARS)}`, eventId, () => ({
+      admit(`message\n${kindOfMessage(text)}`, eventId, () => ({
         ...noteDown(eventId, undefined, text, undefined, wanted, hint, undefined, ''),
         ...(typeof level === 'string' ? { level: wanted } : undefined),
       }))
@@ -411,11 +495,12 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
 
   function captureEvent(given: Readonly<Record<string, unknown>>): string {
     const eventId = newId()
-    if (isClosed) return eventId
+    if (isOff()) return eventId
     try {
       const plain = scrub.fields(given, { left: EVENT_CHARS })
       const level = severity(plain.level) ?? 'error'
       plain.level = level
+      if (plain.exception !== undefined) markSession(false)
       admit(`event\n${JSON.stringify(plain).slice(0, 2000)}`, eventId, () =>
         noteDown(eventId, undefined, '', plain, level, undefined, undefined, ''),
       )
@@ -428,7 +513,7 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
 
   function captureCheckIn(checkIn: CheckIn, config?: MonitorConfig): string {
     const id = checkIn.checkInId ?? newId()
-    if (isClosed) return id
+    if (isOff()) return id
     try {
       const context = currentContext()
       const json = JSON.stringify({
@@ -520,7 +605,7 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
       writer.user(writableScope(context), user)
       return
     }
-    if (toldNoUser || isClosed) return
+    if (toldNoUser || isOff()) return
     toldNoUser = true
     reportFault(
       'TELLTALE_E_NO_CONTEXT',
@@ -529,7 +614,7 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
   }
 
   function addBreadcrumb(input: BreadcrumbInput): void {
-    if (isClosed || typeof input !== 'object' || input === null) return
+    if (isOff() || typeof input !== 'object' || input === null) return
     const crumb = writer.breadcrumb(input)
     const unit = currentContext()?.unit
     if (unit !== undefined) pushBreadcrumb(unit, crumb)
@@ -541,15 +626,17 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
 
   async function settle(method: 'flush' | 'close', timeoutMs: number): Promise<boolean> {
     storm.report(performance.now(), true)
-    writeAll()
+    sessions?.report()
+    const endMs = performance.now() + timeoutMs
+    await writePending(timeoutMs / 2)
     let timer: NodeJS.Timeout | undefined
     const late = new Promise<boolean>((resolve) => {
-      timer = setTimeout(resolve, timeoutMs, false)
+      timer = setTimeout(resolve, endMs - performance.now(), false)
     })
     const all = Promise.all(
       trackers.map(async (tracker) => {
         try {
-          return await tracker[method](timeoutMs)
+          return await tracker[method](Math.max(0, endMs - performance.now()))
         } catch (error) {
           reportFault('TELLTALE_E_TRACKER', error)
           return false
@@ -563,6 +650,7 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
 
   function spoolSync(): void {
     storm.report(performance.now(), true)
+    sessions?.report()
     writeAll()
     for (const tracker of trackers) {
       try {
@@ -590,6 +678,7 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
     setExtra: (key, value) => writer.extras(target(), { [key]: value }),
     setExtras: (extras) => writer.extras(target(), extras),
     addBreadcrumb,
+    countSession: sessions?.count ?? (() => undefined),
     lastEventId() {
       const unit = currentContext()?.unit
       return unit === undefined ? lastId : lastIds.get(unit)
@@ -598,6 +687,7 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
     async close(timeoutMs = 2000) {
       isClosed = true
       clearInterval(stormTimer)
+      sessions?.close()
       const answer = await settle('close', timeoutMs)
       process.removeListener('exit', spoolSync)
       return answer
@@ -616,6 +706,12 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
       return sum
     },
   }
+}
+
+/** True for what nobody caught: see crash.ts. */
+function isCrashHint(hint: unknown): boolean {
+  const type = read(read(hint, 'mechanism'), 'type')
+  return type === 'onuncaughtexception' || type === 'onunhandledrejection'
 }
 
 function readMechanism(hint: unknown): Mechanism {

@@ -17,7 +17,7 @@ import type { ChainLink } from './exception.js'
 import { severity } from './scope.js'
 import { type Budget, EVENT_CHARS, type Redactor, type Scrub } from './scrub.js'
 import type { Frames } from './source-context.js'
-import { parseFrames } from './stack.js'
+import { type CallSite, parseFrames } from './stack.js'
 import type { ErrorEvent, ExceptionValue } from './tracker.js'
 
 /** Name of the kit in events. */
@@ -79,8 +79,12 @@ export function transactionName(unit: Unit): string {
   return `${unit.method || 'GET'} ${unit.route ?? 'unmatched'}`
 }
 
-/** Writes an event; `others` is how many suppressed occurrences it stands for besides itself. */
-export type WriteEvent = (note: Note, others: number) => ErrorEvent
+export type EventWriter = {
+  /** Reads what writing this event needs from disk; undefined when that is nothing. Never rejects. */
+  prepare(note: Note): Promise<void> | undefined
+  /** Writes an event; `others` is how many suppressed occurrences it stands for besides itself. */
+  write(note: Note, others: number): ErrorEvent
+}
 
 /** Creates the event writer of one configuration. */
 export function createEventWriter(
@@ -88,7 +92,7 @@ export function createEventWriter(
   redactor: Redactor,
   scrub: Scrub,
   frames: Frames,
-): WriteEvent {
+): EventWriter {
   const { sendDefaultPii } = settings.errors
   const allowed = new Set([...ALLOWED_HEADERS, ...settings.errors.allowHeaders.map(lower)])
   const serverName = settings.errors.serverName ?? hostname()
@@ -128,7 +132,7 @@ export function createEventWriter(
       }
       if (Object.keys(data).length > 0) about.data = scrub.fields(data, budget)
       if (link.stack !== '') {
-        const resolved = frames.resolve(parseFrames(link.stack))
+        const resolved = frames.resolve(sitesOf(link))
         // Newest first here: where room runs out, the frames farthest from the throw lose their lines.
         for (let i = resolved.length - 1; i >= 0; i--) {
           const frame = resolved[i] as (typeof resolved)[number]
@@ -244,7 +248,12 @@ export function createEventWriter(
     return out.reverse()
   }
 
-  return (note, others) => {
+  function prepare(note: Note): Promise<void> | undefined {
+    const needed = note.chain.map((link) => frames.prepare(sitesOf(link))).filter(Boolean)
+    return needed.length === 0 ? undefined : Promise.all(needed).then(() => undefined)
+  }
+
+  function write(note: Note, others: number): ErrorEvent {
     const { unit, scope } = note
     const budget: Budget = { left: EVENT_CHARS }
     const event: ErrorEvent = {
@@ -284,6 +293,13 @@ export function createEventWriter(
       }
     return event
   }
+
+  return { prepare, write }
+}
+
+function sitesOf(link: ChainLink): readonly CallSite[] {
+  link.sites ??= parseFrames(link.stack)
+  return link.sites
 }
 
 function lower(text: string): string {

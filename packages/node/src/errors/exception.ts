@@ -4,7 +4,7 @@
  * https://develop.sentry.dev/sdk/data-model/event-payloads/exception/
  */
 import { cut, read } from './scrub.js'
-import { framesOf } from './stack.js'
+import { type CallSite, framesOf } from './stack.js'
 
 /** One error of a chain; `id` 0 is what was thrown. */
 export type ChainLink = {
@@ -20,6 +20,8 @@ export type ChainLink = {
   readonly isGroup: boolean
   /** True when what was thrown is no error and the stack was made here. */
   readonly isSynthetic: boolean
+  /** The frames of `stack`, read when its event is near. */
+  sites?: readonly CallSite[]
   /** Machine-readable facts of system and HTTP errors: code, errno, syscall, status. */
   readonly data: Record<string, string | number> | undefined
 }

@@ -8,6 +8,7 @@ export type Redactor = {
   isSecretKey(key: string): boolean
   text(value: string): string
   url(value: string): string
+  element(list: readonly unknown[], at: number): unknown
 }
 
 /** Characters that one event may still spend; a character is at most six bytes of JSON. */
@@ -77,7 +78,7 @@ export function createScrub(redactor: Redactor): Scrub {
         out.push(`[${items.length - i} more]`)
         break
       }
-      out.push(plain(items[i], budget, above))
+      out.push(plain(redactor.element(items, i), budget, above))
     }
     return out
   }

@@ -9,8 +9,15 @@ import { type CallSite, isInApp, moduleName, readCode, relativeTo } from './stac
 import type { StackFrame } from './tracker.js'
 
 const MAX_LINE_CHARS = 200
+/** Milliseconds of work in one turn of the event loop. */
+const SLICE_MS = 5
 
 export type Frames = {
+  /**
+   * Reads the source maps these call sites need, and makes their frames, a few milliseconds at a time;
+   * undefined when no map is to be read. Never rejects.
+   */
+  prepare(sites: readonly CallSite[]): Promise<void> | undefined
   /** Frames of a stack, oldest first as Sentry wants them. Reads files on first sight of a place. Never throws. */
   resolve(sites: readonly CallSite[]): StackFrame[]
 }
@@ -36,24 +43,11 @@ export function createFrames(root: string, contextLines: number, redactor: Redac
   }
 
   function resolveInApp(site: CallSite, frame: StackFrame): void {
-    const generated = readSource(site.file)
-    let text = generated.text
-    let missing = generated.missing
-    let { file, line, column } = site
-    if (missing === '') {
-      const { original, reason } = maps.lookup(file, line, column, text)
-      if (reason !== undefined) frame.data = { source_map: relativeReason(root, reason) }
-      if (original !== undefined) {
-        file = original.file
-        line = original.line
-        column = original.column
-        if (original.content === undefined) {
-          const source = readSource(file)
-          text = source.text
-          missing = source.missing
-        } else text = original.content
-      }
-    }
+    const { original, reason } = maps.lookup(site.file, site.line, site.column)
+    if (reason !== undefined) frame.data = { source_map: relativeReason(root, reason) }
+    const { file, line, column } = original ?? site
+    const { text, missing } =
+      original?.content === undefined ? readSource(file) : { text: original.content, missing: '' }
     place(frame, root, file, line, column)
     if (missing !== '') {
       frame.data = { ...frame.data, source: `${missing}: ${relativeTo(root, file)}` }
@@ -78,7 +72,29 @@ export function createFrames(root: string, contextLines: number, redactor: Redac
     return frame
   }
 
+  async function prepareAll(files: Iterable<string>, sites: readonly CallSite[]): Promise<void> {
+    // In turn: together they might hold more than the cache does.
+    for (const file of files) await maps.prepare(file)
+    let endMs = performance.now() + SLICE_MS
+    for (const site of sites) {
+      if (performance.now() > endMs) {
+        await new Promise((next) => setImmediate(next))
+        endMs = performance.now() + SLICE_MS
+      }
+      resolveOne(site)
+    }
+  }
+
   return {
+    prepare(sites) {
+      let files: Set<string> | undefined
+      for (const { file, line } of sites) {
+        if (line === 0 || !isInApp(file) || maps.isReady(file)) continue
+        files ??= new Set()
+        files.add(file)
+      }
+      return files && prepareAll(files, sites)
+    },
     resolve: (sites) => {
       const out: StackFrame[] = new Array(sites.length)
       // Copied: a beforeSend that edits its event must not edit the cache.

@@ -19,7 +19,13 @@ export type CallSite = {
 
 /** What source files are called. */
 const CODE = /\.(?:[cm]?[jt]sx?|vue|svelte|coffee)$/i
-const MAX_CODE_BYTES = 8 * 1024 * 1024
+/** The largest source file that is read. */
+export const MAX_CODE_BYTES: number = 8 * 1024 * 1024
+
+/** True when a file has the name of source code. */
+export function isCodeFile(file: string): boolean {
+  return CODE.test(file)
+}
 
 /**
  * The text of a source file that a frame names. Throws with a short reason for anything else: a
@@ -27,7 +33,7 @@ const MAX_CODE_BYTES = 8 * 1024 * 1024
  * name of code are read, never a device, a pipe or a secret.
  */
 export function readCode(file: string): string {
-  if (!CODE.test(file)) throw new Error('not a source file')
+  if (!isCodeFile(file)) throw new Error('not a source file')
   const stats = statSync(file, { throwIfNoEntry: false })
   if (stats === undefined) throw new Error('missing')
   if (!stats.isFile()) throw new Error('not a regular file')

@@ -70,6 +70,8 @@ export type ErrorEvent = {
 /** A service that receives errors. Methods never throw into the kit's caller; the kit guards them anyway. */
 export type ErrorTracker = {
   readonly name: string
+  /** False while nobody would receive an event; asked at each capture, which then costs nothing. Absent: always true. */
+  isActive?(): boolean
   /** Takes a finished, scrubbed event. Must not block; failures are the tracker's to count. */
   capture(event: ErrorEvent, hint: { readonly originalException: unknown }): void
   /** Takes a transaction payload (Sentry's transaction event as JSON text). Absent: no traces. */
@@ -77,6 +79,8 @@ export type ErrorTracker = {
   /** Takes one span v2 as JSON text; used when trace.format is 'stream'. */
   span?(json: string): void
   checkIn?(json: string): void
+  /** Takes the payload of a `sessions` item as JSON text: requests counted for release health. */
+  sessions?(json: string): void
   /** Resolves true when everything was delivered within `timeoutMs`. Never rejects. */
   flush(timeoutMs: number): Promise<boolean>
   close(timeoutMs: number): Promise<boolean>

@@ -348,9 +348,17 @@ export function createEncoder(options: EncoderOptions): LineEncoder {
       }
       budget--
       if (i > 0) json += ','
-      json += any(read(list, i), depth)
+      json += any(element(list, i), depth)
     }
     return `${json}]`
+  }
+
+  function element(list: readonly unknown[], at: number): unknown {
+    try {
+      return redactor.element(list, at)
+    } catch {
+      return '[unreadable]'
+    }
   }
 
   function map(values: ReadonlyMap<unknown, unknown>, depth: number): string {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { randomBytes, randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer, request } from 'node:http'
 import { test } from 'node:test'
@@ -12,6 +13,7 @@ import {
   runInUnit,
   settingsWith,
   setUp,
+  word,
 } from './memory.js'
 
 const total = (events) => events.reduce((sum, e) => sum + 1 + (e.extra?.suppressed_count ?? 0), 0)
@@ -26,7 +28,7 @@ test('K3: 200 interleaved units keep their own user and breadcrumbs', async (t) 
         errors.addBreadcrumb({ message: `first ${n}` })
         await sleep(Math.random() * 20)
         errors.addBreadcrumb({ message: `second ${n}`, data: { n } })
-        errors.captureException(new Error(`of ${n}`))
+        errors.captureException(new Error(`of ${word(n)}`), { tags: { n } })
         emptyUnit(unit)
       })
     }),
@@ -34,7 +36,8 @@ test('K3: 200 interleaved units keep their own user and breadcrumbs', async (t) 
   await errors.flush()
   assert.equal(events.length, 200)
   for (const event of events) {
-    const n = Number(event.exception.values[0].value.slice(3))
+    const n = Number(event.tags.n)
+    assert.equal(event.exception.values[0].value, `of ${word(n)}`)
     assert.equal(event.user.id, n)
     assert.deepEqual(
       event.breadcrumbs.values.map((crumb) => crumb.message),
@@ -74,9 +77,47 @@ test('K10: the remainder is written by spoolSync as well', (t) => {
   assert.equal(total(events), 77)
 })
 
+test('K10: a storm whose messages differ in ids, numbers and quoted text is one storm', async (t) => {
+  const { errors, events } = setUp(t)
+  const messages = [
+    (i) => `user ${i} not found`,
+    (i) => `user ${i * 1.5} of "team ${word(i)}" not found`,
+    () => `order ${randomUUID()} is gone`,
+    (i) => `no object ${randomBytes(12).toString('hex')} in bucket-${i}`,
+    (i) => `Unknown column '${word(i)}' in 'field list'`,
+  ]
+  for (const message of messages) {
+    events.length = 0
+    for (let i = 0; i < 1000; i++) errors.captureException(new Error(message(i)))
+    await errors.flush()
+    assert.ok(events.length <= 10, `${events.length} events of ${message(7)}`)
+    assert.equal(total(events), 1000)
+    // What is sent says the whole message.
+    assert.equal(events[0].exception.values[0].value.includes('*'), false)
+  }
+  events.length = 0
+  for (let i = 0; i < 1000; i++) errors.captureMessage(`slow query ${i}`)
+  await errors.flush()
+  assert.ok(events.length <= 10)
+  assert.equal(total(events), 1000)
+})
+
+test('K11: errors of different kinds, classes or places are no storm, however alike their ids', async (t) => {
+  const { errors, events } = setUp(t)
+  for (let i = 0; i < 500; i++) {
+    errors.captureException(new Error(`user 7 cannot ${word(i)} order ${i} 'x'`))
+  }
+  for (const Kind of [TypeError, RangeError]) errors.captureException(new Kind('user 7'))
+  errors.captureException(new Error('user 7'))
+  errors.captureException(new Error('user 8'))
+  await errors.flush()
+  assert.equal(events.length, 504)
+  assert.equal(total(events), 504)
+})
+
 test('K11: 500 different errors all go through', async (t) => {
   const { errors, events } = setUp(t)
-  for (let i = 0; i < 500; i++) errors.captureException(new Error(`number ${i}`))
+  for (let i = 0; i < 500; i++) errors.captureException(new Error(`kind ${word(i)}`))
   await errors.flush()
   assert.equal(new Set(events.map((event) => event.exception.values[0].value)).size, 500)
   assert.equal(events.length, 500)
@@ -84,7 +125,7 @@ test('K11: 500 different errors all go through', async (t) => {
 
 test('K11: what the pending queue cannot hold is counted', async (t) => {
   const { errors, events } = setUp(t)
-  for (let i = 0; i < 1500; i++) errors.captureException(new Error(`number ${i}`))
+  for (let i = 0; i < 1500; i++) errors.captureException(new Error(`kind ${word(i)}`))
   await errors.flush()
   assert.equal(events.length + errors.losses().queue_overflow, 1500)
 })

@@ -20,6 +20,7 @@ const SECRET_KEY = /pass(word|wd)?$|secret|token|authorization|api[-_]?key|card/
 
 export const redactor = {
   isSecretKey: (key) => SECRET_KEY.test(key),
+  element: (list, at) => list[at],
   text: (value) =>
     value
       .replace(/Bearer\s+\S+/gi, 'Bearer [REDACTED]')
@@ -53,6 +54,9 @@ export function setUp(t, options) {
   t.after(() => errors.close(1000))
   return { errors, tracker, events: tracker.events }
 }
+
+/** A word for a number, without digits: errors named by it are of different kinds. */
+export const word = (n) => [...String(n)].map((digit) => 'abcdefghij'[digit]).join('')
 
 let nextId = 0
 export function createUnit(kind = 'request') {

@@ -3,7 +3,12 @@ import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { createLru } from '../../dist/esm/errors/lru.js'
-import { createStorm, hashText, STORM_INTERVAL_MS } from '../../dist/esm/errors/storm.js'
+import {
+  createStorm,
+  hashText,
+  kindOfMessage,
+  STORM_INTERVAL_MS,
+} from '../../dist/esm/errors/storm.js'
 import { VERSION } from '../../dist/esm/version.js'
 
 test('storm: five at once, then one a minute that carries the exact count', () => {
@@ -84,6 +89,27 @@ test('storm: more kinds of errors than it remembers lose no count', () => {
     }
   storm.report(0, true)
   assert.equal(stoodFor, 21_000)
+})
+
+test('storm: the kind of a message is what its ids, numbers and quotes leave', () => {
+  for (const [message, kind] of [
+    ['user 123 not found', 'user * not found'],
+    ['user -12.50 of 1,000,000', 'user -* of *'],
+    ['order 0b9e2c1e-7a54-4f3e-9d10-0123456789ab is gone', 'order * is gone'],
+    ['no object 507f1f77bcf86cd799439011', 'no object *'],
+    ['at 0xdeadbeef00', 'at *'],
+    ['usr_8fK2jLq9ZZ left', '* left'],
+    ['user123 left', 'user* left'],
+    [`Unknown column 'a b' in "c" or \`d\``, 'Unknown column * in * or *'],
+    ["can't open the users' cart, can't close it", "can't open the users' cart, can't close it"],
+    ['connect ECONNREFUSED 127.0.0.1:5432', 'connect ECONNREFUSED *:*'],
+    ['no digits-in-this long_identifier', 'no digits-in-this long_identifier'],
+    ['"unclosed', '"unclosed'],
+    ['', ''],
+  ])
+    assert.equal(kindOfMessage(message), kind)
+  for (const evil of ['"', "'", '`', 'a-', '1.', 'a1', '\u{1F600}', "'a"])
+    assert.ok(kindOfMessage(evil.repeat(100_000)).length <= 200)
 })
 
 test('storm: texts that differ have different hashes', () => {

@@ -36,6 +36,7 @@ const BAD = {
   'errors.beforeSend': [{}],
   'errors.ignoreErrors': [[7], 'a'],
   'errors.captureLogged': [0],
+  'errors.sessions': ['yes'],
   'errors.captureCrashes': [0],
   'errors.maxQueueBytes': [1],
   'errors.spoolDir': [7, true],

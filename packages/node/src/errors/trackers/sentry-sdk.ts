@@ -89,7 +89,7 @@ export function findSentryClient(): ErrorTracker | undefined {
 
 /**
  * The tracker of an application that may have a Sentry client of its own, now or later: that client
- * when it is active, else `own`. Traces are left to that client too.
+ * from the moment it is active, before it `own`. Traces and sessions are left to that client too.
  */
 export function preferSentryClient(own: ErrorTracker | undefined): ErrorTracker {
   let found = findSentryClient()
@@ -102,16 +102,22 @@ export function preferSentryClient(own: ErrorTracker | undefined): ErrorTracker 
     Promise.all([own, found].map((tracker) => tracker && act(tracker))).then(
       (results) => !results.includes(false),
     )
-  return {
+  const tracker: ErrorTracker = {
     name: own === undefined ? 'sentry-sdk' : own.name,
     capture: (event, hint) => chosen()?.capture(event, hint),
+    flush: (timeoutMs) => both((tracker) => tracker.flush(timeoutMs)),
+    close: (timeoutMs) => both((tracker) => tracker.close(timeoutMs)),
+    losses: () => ({ ...own?.losses?.(), ...found?.losses?.() }),
+  }
+  // Without an own one there is nothing to sample, count or spool for.
+  if (own === undefined) return { ...tracker, isActive: hasSentryClient }
+  return {
+    ...tracker,
     transaction: (json) => chosen()?.transaction?.(json),
     span: (json) => chosen()?.span?.(json),
     checkIn: (json) => chosen()?.checkIn?.(json),
-    flush: (timeoutMs) => both((tracker) => tracker.flush(timeoutMs)),
-    close: (timeoutMs) => both((tracker) => tracker.close(timeoutMs)),
-    spoolSync: () => own?.spoolSync?.(),
-    losses: () => ({ ...own?.losses?.(), ...found?.losses?.() }),
+    sessions: (json) => chosen()?.sessions?.(json),
+    spoolSync: () => own.spoolSync?.(),
   }
 }
 
@@ -119,7 +125,7 @@ function hand({ client, scope }: Found, event: ErrorEvent, original: unknown): v
   const hint = { event_id: event.event_id, originalException: original }
   const own = scope?.clone?.()
   if (event.exception === undefined || own?.addEventProcessor === undefined) {
-    client.captureEvent(event, hint, own)
+    client.captureEvent(sdkEventOf(event), hint, own)
     return
   }
   // Processors of the scope run after the SDK's integrations: the kit's content has the last word.
@@ -127,9 +133,15 @@ function hand({ client, scope }: Found, event: ErrorEvent, original: unknown): v
   client.captureException(original, hint, own)
 }
 
+/** The kit's event as the SDK holds one: breadcrumbs are a plain list, and the sender is the SDK. */
+function sdkEventOf({ sdk: _sdk, breadcrumbs, ...event }: ErrorEvent): SdkEvent {
+  if (breadcrumbs === undefined) return event
+  // captureEvent may have been given a list.
+  return { ...event, breadcrumbs: Array.isArray(breadcrumbs) ? breadcrumbs : breadcrumbs.values }
+}
+
 function merge(made: SdkEvent, event: ErrorEvent): SdkEvent {
-  // The SDK's own name stays: it is the sender.
-  const { sdk: _sdk, ...ours } = event
+  const ours = sdkEventOf(event)
   return {
     ...made,
     ...ours,

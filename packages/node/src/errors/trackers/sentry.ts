@@ -650,6 +650,9 @@ export function createSentryTracker(options: SentryTrackerOptions): ErrorTracker
     checkIn(json) {
       admit('check_in', 'monitor', '', json, 1)
     },
+    sessions(json) {
+      admit('sessions', 'session', '', json, 1)
+    },
     flush,
     close(timeoutMs) {
       closing ??= closeNow(timeoutMs)
@@ -701,7 +704,7 @@ function createLine(): {
 
 function rank(item: Item): number {
   if (item.type === 'event') return 0
-  if (item.type === 'check_in') return 1
+  if (item.type === 'check_in' || item.type === 'sessions') return 1
   return item.type === 'transaction' ? 2 : 3
 }
 
