@@ -504,6 +504,7 @@ for (const app of APPS.filter(({ name }) => only === undefined || name === only)
     it('29: five hundred concurrent requests never mix their lines', async () => {
       const marks = Array.from({ length: 500 }, (_, i) => `m${i}`)
       const answers = await Promise.all(marks.map((mark) => request(kit.port, `/chatter/${mark}`)))
+      for (const { status } of answers) assert.equal(status, 200)
       const byId = new Map(answers.map((answer, i) => [answer.headers['x-request-id'], marks[i]]))
       await kit.lines.wait((l) => l.event === 'chatter', 10_000, 30_000)
       for (const line of kit.lines.all) {

@@ -119,6 +119,7 @@ for (const [name, { create, client: connect }] of Object.entries(SERVERS)) {
           [line.status_code, line.level, line.error?.message, line.aborted, line.route],
           [status, level, message, undefined, path],
         )
+        if (message !== undefined) await running.tracker.next()
         assert.equal(running.tracker.events.length, message === undefined ? 0 : 1)
         await counted(path, status)
       })

@@ -170,7 +170,8 @@ for (const [kind, seconds] of [
     assert.equal(loss.length, 1)
     assert.deepEqual(Object.keys(loss[0].by_level), ['info'])
     assert.ok(figures.rssBytes < 64 * 1024 * 1024, `RSS grew by ${figures.rssBytes} bytes`)
-    assert.ok(figures.p99Ms < 50, `event loop delay p99 ${figures.p99Ms} ms`)
+    // A writer that waits for its reader would block for seconds; the rest is the machine's noise.
+    assert.ok(figures.maxMs < 2000 && figures.p99Ms < 200, `event loop delay ${figures.p99Ms} ms`)
   })
 }
 

@@ -187,6 +187,7 @@ for (const [what, [act, status, reason]] of Object.entries(DETACHED)) {
     assert.deepEqual([lines[0].status_code, lines[0].reason], [status, reason])
     assert.equal(lines[0].error?.message, reason === 'error' ? 'own' : undefined)
     assert.equal(await inFlight(kit), 0)
+    if (reason === 'error') await tracker.next()
     assert.equal(tracker.events.length, reason === 'error' ? 1 : 0)
   })
 }

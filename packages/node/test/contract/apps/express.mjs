@@ -43,7 +43,7 @@ app.use((error, req, res, next) => {
 app.on('close', () => log.info('closed'))
 
 const server = createServer(
-  { requestTimeout: 400, headersTimeout: 300, connectionsCheckingInterval: 50 },
+  { requestTimeout: 2500, headersTimeout: 2000, connectionsCheckingInterval: 50 },
   app,
 )
 serveUpgrades(server)

@@ -8,8 +8,8 @@ const { default: Fastify } = await import('fastify')
 const app = Fastify({
   loggerInstance: log,
   disableRequestLogging: true,
-  requestTimeout: 400,
-  http: { headersTimeout: 300, connectionsCheckingInterval: 50 },
+  requestTimeout: 2500,
+  http: { headersTimeout: 2000, connectionsCheckingInterval: 50 },
 })
 app.removeAllContentTypeParsers()
 app.addContentTypeParser('*', (_request, _payload, done) => done(null))

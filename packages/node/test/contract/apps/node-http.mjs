@@ -46,7 +46,7 @@ function send(res, status, body) {
 }
 
 const server = createServer(
-  { requestTimeout: 400, headersTimeout: 300, connectionsCheckingInterval: 50 },
+  { requestTimeout: 2500, headersTimeout: 2000, connectionsCheckingInterval: 50 },
   observe((req, res) => {
     const path = (req.url ?? '/').split('?')[0]
     for (const { method, template, pattern, names, handle, raw } of table) {
