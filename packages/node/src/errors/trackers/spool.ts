@@ -24,6 +24,7 @@ import {
 import { open, readdir } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { reportFault } from '../../faults.js'
 
 /** One item at rest. */
 export type SpoolItem = {
@@ -60,6 +61,8 @@ export type Spool = {
 export const MAX_SPOOL_BYTES = 16_777_216
 /** A claim older than this belongs to a process that died with it. */
 const STALE_CLAIM_MS = 3_600_000
+/** Files of a DSN that nothing on this machine has used for so long make room; a fault line tells it. */
+export const EXPIRY_MS: number = 7 * 86_400_000
 const MAGIC = '{"telltale_spool":1}\n'
 const NAME = /^([0-9a-f]{16})-[0-9a-z-]+\.(spool|claimed|tmp)$/
 
@@ -85,9 +88,14 @@ export function createSpool(folder: string | undefined, hash: string, fileBytes:
   function usedBytes(): number {
     let total = 0
     for (const name of readdirSync(path)) {
-      if (!NAME.test(name)) continue
+      const match = NAME.exec(name)
+      if (match === null) continue
       try {
-        total += statSync(join(path, name)).size
+        const { size, mtimeMs } = statSync(join(path, name))
+        if (match[1] !== hash && Date.now() - mtimeMs > EXPIRY_MS) {
+          removeSync(join(path, name))
+          reportFault('TELLTALE_E_SPOOL', `${name} of another DSN is older than a week: removed.`)
+        } else total += size
       } catch {
         // Sent and removed by another process in this moment.
       }
