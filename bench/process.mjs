@@ -87,7 +87,11 @@ const count = (bytes) => {
   return lines
 }
 
-/** A real pipe as somebody's standard output; what comes is counted, and kept while it is watched. */
+/**
+ * A real pipe as somebody's standard output; what comes is counted, and kept while it is watched.
+ * `started` is called when the process has it; `stall` stops the reading; `trim` gives space back and
+ * may only be called while nobody writes.
+ */
 export function openPipe() {
   const folder = mkdtempSync(join(tmpdir(), 'telltale-bench-'))
   const path = join(folder, 'stdout')
@@ -98,11 +102,9 @@ export function openPipe() {
   rmSync(folder, { recursive: true })
   const reader = new Socket({ fd: readEnd, readable: true, writable: false })
   let lines = 0
-  let bytes = 0
   let kept
   reader.on('data', (chunk) => {
     lines += count(chunk)
-    bytes += chunk.length
     kept?.push(chunk)
   })
   reader.on('error', () => {})
@@ -111,7 +113,6 @@ export function openPipe() {
     started: () => closeSync(writeEnd),
     ended: once(reader, 'close'),
     lines: () => lines,
-    bytes: () => bytes,
     watch: () => {
       kept = []
     },
@@ -120,52 +121,53 @@ export function openPipe() {
       kept = undefined
     },
     stall: (isStalled) => (isStalled ? reader.pause() : reader.resume()),
+    trim: () => {},
     close: () => reader.destroy(),
   }
 }
 
-/** A file as somebody's standard output; it is emptied whenever it has been counted. */
+/** A file as somebody's standard output, read from where the last reading ended. */
 function openFile() {
   const folder = mkdtempSync(join(tmpdir(), 'telltale-bench-'))
   const fd = openSync(join(folder, 'stdout'), 'a+')
   rmSync(folder, { recursive: true })
   const block = Buffer.alloc(1 << 20)
+  let at = 0
   let lines = 0
-  let bytes = 0
-  function drain() {
-    let text = ''
-    let at = 0
-    for (let n = readSync(fd, block, 0, block.length, 0); n > 0; ) {
+  let kept
+  function read() {
+    for (;;) {
+      const n = readSync(fd, block, 0, block.length, at)
+      if (n === 0) return
       lines += count(block.subarray(0, n))
-      bytes += n
       at += n
-      if (text.length < 4 << 20) text += block.toString('latin1', 0, n)
-      n = readSync(fd, block, 0, block.length, at)
+      kept?.push(Buffer.from(block.subarray(0, n)))
     }
-    ftruncateSync(fd, 0)
-    return text
   }
-  let kept = ''
   return {
     fd,
     started: () => {},
     lines: () => {
-      kept += drain()
+      read()
       return lines
     },
-    bytes: () => bytes,
     watch: () => {
-      drain()
-      kept = ''
+      read()
+      kept = []
     },
     seen: () => {
-      kept += drain()
-      return kept
+      read()
+      return Buffer.concat(kept).toString('utf8')
     },
     unwatch: () => {
-      kept = ''
+      kept = undefined
     },
     stall: () => {},
+    trim: () => {
+      read()
+      ftruncateSync(fd, 0)
+      at = 0
+    },
     close: () => closeSync(fd),
   }
 }

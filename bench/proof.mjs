@@ -21,8 +21,8 @@ function get(port, path, headers = {}) {
 }
 
 /** Waits until `look` returns something true; undefined when it never did. */
-async function until(look) {
-  const end = performance.now() + PATIENCE_MS
+async function until(look, patienceMs = PATIENCE_MS) {
+  const end = performance.now() + patienceMs
   for (;;) {
     const found = await look()
     if (found) return found
@@ -52,7 +52,7 @@ async function counted(server, workload) {
 }
 
 /** A few requests: answers, ids, lines, counters; returns how many. Throws when one is not as it should be. */
-export async function proveRequests(server, workload) {
+export async function proveRequests(server, workload, patienceMs) {
   const { variant, output } = server
   const before = variant.metric ? await counted(server, workload) : 0
   output.watch()
@@ -71,7 +71,7 @@ export async function proveRequests(server, workload) {
       const lines = output.seen().split('\n').slice(0, -1)
       return lines.filter((line) => line.includes(id)).map((line) => JSON.parse(line))
     }
-    await until(() => find().length >= due)
+    await until(() => find().length >= due, patienceMs)
     const lines = find()
     expect(lines.length === due, server, `it printed ${lines.length} lines, not ${due}`)
     if (variant.hasIds)

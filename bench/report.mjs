@@ -24,6 +24,11 @@ export function method({ when, machine, node, isPinned, loader, plan, versions }
   return [
     `${when.slice(0, 10)} · Node ${node} · ${machine}${isPinned ? ', server on CPU 0, load on CPU 1' : ', not pinned'}`,
     `${plan.rounds} rounds of ${plan.seconds} s, ${plan.connections} keep-alive connections by ${loader}; each variant a process of its own, interleaved round by round, the others stopped meanwhile; a check of its answers, lines, counters and traces before each window; the first window warms up and is not counted.`,
+    ...(loader === 'wrk'
+      ? []
+      : [
+          'Without wrk the load generator is busier than the fast servers: ratios of throughput flatter everybody; believe the CPU.',
+        ]),
     'Log lines go to a pipe with a reader (telltale-file: to a file), 20 % of traces to a sink on loopback that parses them. CPU is user and system time of the server process, all threads, per request. Median of the rounds (lowest–highest); ratios are to the same round.',
     Object.entries(versions)
       .map(([name, version]) => `${name} ${version}`)
@@ -93,17 +98,25 @@ function sections(results) {
   }
 }
 
-/** Writes the tables into docs/performance.md, between `<!-- bench:NAME -->` and `<!-- /bench:NAME -->`. */
-export function writePage(results) {
-  let page = readFileSync(PAGE, 'utf8')
+/**
+ * The page with the tables of these results between `<!-- bench:NAME -->` and `<!-- /bench:NAME -->`,
+ * all else as it was. Throws when a pair of markers is missing.
+ */
+export function fillPage(page, results) {
+  let filled = page
   for (const [name, text] of Object.entries(sections(results))) {
     const [begin, end] = [`<!-- bench:${name} -->`, `<!-- /bench:${name} -->`]
-    const from = page.indexOf(begin)
-    const to = page.indexOf(end)
+    const from = filled.indexOf(begin)
+    const to = filled.indexOf(end)
     if (from === -1 || to < from) throw new Error(`docs/performance.md lacks ${begin} … ${end}`)
-    page = `${page.slice(0, from + begin.length)}\n${text}\n${page.slice(to)}`
+    filled = `${filled.slice(0, from + begin.length)}\n${text}\n${filled.slice(to)}`
   }
-  writeFileSync(PAGE, page)
+  return filled
+}
+
+/** Writes the tables into docs/performance.md. */
+export function writePage(results) {
+  writeFileSync(PAGE, fillPage(readFileSync(PAGE, 'utf8'), results))
 }
 
 if (process.argv[1] === join(HERE, 'report.mjs'))

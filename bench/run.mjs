@@ -160,12 +160,12 @@ try {
   Object.assign(results, await measureThroughput(plan, sink, progress))
   if (!isPartial) {
     results.micro = await measureMicro(mode === 'quick', sink, progress)
-    const window = { seconds: mode === 'quick' ? 1 : 2, rounds: mode === 'quick' ? 3 : 5 }
+    const window = mode === 'quick' ? { seconds: 1, rounds: 3 } : { seconds: 2, rounds: 4 }
     const troubled = mode === 'complete' ? ['telltale', 'hand-wired'] : ['telltale']
     results.growth = await measureTracker({ ...window, variants: troubled }, sink, progress)
     if (mode === 'complete') {
       const loggers = ['telltale', 'pino-http', 'winston', 'evlog', 'hand-wired']
-      const stall = { seconds: 3, variants: loggers }
+      const stall = { seconds: 2, variants: loggers }
       results.growth.push(...(await measureStall(stall, sink, progress)))
       results.growth.push(...(await measureGrowth({ rounds: 3, seconds: 1 }, sink, progress)))
     }

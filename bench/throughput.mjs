@@ -69,6 +69,7 @@ export async function measureThroughput(plan, sink, progress) {
         // Each round begins with another variant, so that none always follows the same one.
         for (let i = 0; i < servers.length; i++) {
           const server = servers[(i + turn) % servers.length]
+          server.output.trim()
           server.go()
           const proved = await proveRequests(server, workload)
           const { requests: count, figures } = await measure(server, {
