@@ -111,9 +111,13 @@ const versions = () =>
   )
 
 const startedMs = performance.now()
+let part = ''
+/** One line that changes on a terminal; elsewhere a line for each part. */
 function progress(text) {
   const seconds = Math.round((performance.now() - startedMs) / 1000)
   if (process.stderr.isTTY) process.stderr.write(`\r\u001b[K${seconds} s  ${text}`)
+  else if (!text.startsWith(part) || part === '') console.error(`${seconds} s  ${text}`)
+  part = text.replace(/ round .*/, '')
 }
 
 /** One element a line: small, and a change of one figure is a change of one line. */
@@ -177,7 +181,7 @@ try {
   await sink.end()
   endAll()
 }
-progress('\n')
+if (process.stderr.isTTY) process.stderr.write('\n')
 if (process.exitCode === undefined) {
   printReport(results, process.stdout.isTTY === true && !process.env.NO_COLOR)
   if (!isPartial) {

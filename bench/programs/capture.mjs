@@ -26,5 +26,6 @@ for (let block = -2; block < Number(blocks); block++) {
   const { user, system } = process.cpuUsage(before)
   if (block >= 0) values.push((user + system) / errors.length)
 }
-console.log(`\n${JSON.stringify(values)}`)
+// Not by console, which the kit turns into lines of its own.
+process.stdout.write(`\n${JSON.stringify(values)}\n`)
 process.exit(0)
