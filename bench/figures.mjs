@@ -34,12 +34,12 @@ export const valuesOf = (rows, where, figure) => matching(rows, where).map((row)
 
 /**
  * A figure of some rows against the figure of others in the same round: their quotients, or with
- * `difference` what is added.
+ * `difference` what is added. Rounds in which either is not known are left out.
  */
 export function against(rows, where, reference, figure, difference = false) {
   const others = new Map(matching(rows, reference).map((row) => [row.round, row[figure]]))
   return matching(rows, where)
-    .filter((row) => others.has(row.round))
+    .filter((row) => row[figure] !== null && (others.get(row.round) ?? null) !== null)
     .map((row) =>
       difference ? row[figure] - others.get(row.round) : row[figure] / others.get(row.round),
     )

@@ -38,6 +38,12 @@ export async function measureGrowth({ rounds, seconds }, sink, progress) {
     server.stop()
   }
   for (const { curve, xs, plan } of CURVES) {
+    // Each curve has code of its own to warm up.
+    for (const server of servers) {
+      server.go()
+      await load({ port: server.port, seconds: 1, ...plan(xs[1]) })
+      server.stop()
+    }
     for (const x of xs) {
       progress(`${curve}: ${x.toLocaleString('en')}`)
       for (let round = 1; round <= rounds; round++) {

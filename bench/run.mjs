@@ -102,13 +102,13 @@ function prepare() {
 
 const readJson = (path) => JSON.parse(readFileSync(path, 'utf8'))
 const dependencies = () => readJson(join(HERE, 'package.json')).dependencies
-const versions = () =>
-  Object.fromEntries(
-    Object.keys(dependencies()).map((name) => [
-      name,
-      readJson(join(HERE, 'node_modules', name, 'package.json')).version,
-    ]),
-  )
+const versionIn = (folder) => readJson(join(HERE, folder, 'package.json')).version
+const versions = () => ({
+  '@telltale/node': versionIn('../packages/node'),
+  ...Object.fromEntries(
+    Object.keys(dependencies()).map((name) => [name, versionIn(`node_modules/${name}`)]),
+  ),
+})
 
 const startedMs = performance.now()
 let part = ''

@@ -8,7 +8,7 @@ import { FRAMEWORKS, variantOn, WORKLOADS } from './variants.mjs'
 
 const round = (value, digits) => Number(value.toFixed(digits))
 
-/** One window of one server that is running. */
+/** One window of one server that is running; null for what a window without an answer cannot tell. */
 export async function measure(server, plan) {
   const before = usageOf(server.child.pid)
   const { requests, rps, p50, p99 } = await load({ port: server.port, ...plan })
@@ -17,8 +17,8 @@ export async function measure(server, plan) {
     requests,
     figures: {
       rps: Math.round(rps),
-      p50_ms: round(p50, 3),
-      p99_ms: round(p99, 3),
+      p50_ms: p50 === 0 ? null : round(p50, 3),
+      p99_ms: p99 === 0 ? null : round(p99, 3),
       cpu_us_per_request: requests === 0 ? null : round((after.cpuUs - before.cpuUs) / requests, 2),
       rss_mb: round(after.rssMb, 1),
     },

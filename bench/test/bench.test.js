@@ -66,6 +66,13 @@ test('bench: a ratio is taken to bare of the same round, whatever the order of t
   const [telltale, bare] = [{ variant: 'telltale' }, { variant: 'bare' }]
   assert.deepEqual(against(results.rows, telltale, bare, 'rps'), [0.9, 0.85, 0.6])
   assert.deepEqual(against(results.rows, telltale, bare, 'cpu_us_per_request', true), [0, 20, 0])
+  const unknown = [
+    row('bare', 1, null),
+    row('bare', 2, 10),
+    row('telltale', 1, 5),
+    row('telltale', 2, 5),
+  ]
+  assert.deepEqual(against(unknown, telltale, bare, 'rps'), [0.5])
   assert.equal(median([4, 1, 3, 2]), 2.5)
   assert.equal(spread([0.9, 0.85, 0.6]), '0.85 (0.60–0.90)')
   assert.equal(spread([20_000, 20_000]), '20,000')
