@@ -1,11 +1,13 @@
 // The load generator, always a process of its own: wrk where it is on PATH, else autocannon.
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { HERE, has, LOAD_CPU, start } from './process.mjs'
 
 const hasWrk = has('wrk')
 export const LOADER = hasWrk ? 'wrk' : 'autocannon'
 /** Keep-alive connections of every window that does not say otherwise. */
 export const CONNECTIONS = 50
+const SETTLE_MS = 80
 
 function milliseconds(text) {
   const [, number, unit] = /([\d.]+)(us|ms|s|m)/.exec(text)
@@ -58,10 +60,14 @@ async function byAutocannon({ url, routes, connections, seconds }) {
 
 /**
  * Loads a path for some seconds over keep-alive connections. With `routes`, the path is
- * /route0/7 to /route(n-1)/7 in turn.
+ * /route0/7 to /route(n-1)/7 in turn. Returns a moment after the last answer: whoever is stopped in
+ * the middle of a send finds it timed out when it goes on, and backs off, which nobody would see in
+ * production.
  */
-export function load({ port, path, routes, connections = CONNECTIONS, seconds }) {
+export async function load({ port, path, routes, connections = CONNECTIONS, seconds }) {
   const url = `http://127.0.0.1:${port}${path}`
   const plan = { url, routes, connections, seconds }
-  return hasWrk ? byWrk(plan) : byAutocannon(plan)
+  const figures = await (hasWrk ? byWrk(plan) : byAutocannon(plan))
+  await sleep(SETTLE_MS)
+  return figures
 }
