@@ -1,4 +1,4 @@
-// Arithmetic and drawing of the results; nothing here starts or measures anything.
+// Arithmetic of the results: medians, spreads, ratios of the same round.
 
 export function median(values) {
   const sorted = [...values].sort((a, b) => a - b)
@@ -6,49 +6,41 @@ export function median(values) {
   return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
 }
 
-/** `median (min–max)` with sensible digits. */
+const digitsOf = (largest) => (largest < 10 ? 2 : largest < 100 ? 1 : 0)
+
+/** A number with three sensible digits and thousands separated. */
+export function show(value, digits = digitsOf(Math.abs(value))) {
+  return value.toLocaleString('en', {
+    minimumFractionDigits: digits,
+    maximumFractionDigits: digits,
+  })
+}
+
+/** `median (min–max)`; a dash for nothing. */
 export function spread(values) {
-  const digits = Math.max(...values) < 10 ? 2 : Math.max(...values) < 100 ? 1 : 0
-  const show = (value) => value.toFixed(digits)
-  return `${show(median(values))} (${show(Math.min(...values))}–${show(Math.max(...values))})`
+  const known = values.filter((value) => Number.isFinite(value))
+  if (known.length === 0) return '–'
+  const digits = known.every(Number.isInteger) ? 0 : digitsOf(Math.max(...known))
+  const [middle, min, max] = [median(known), Math.min(...known), Math.max(...known)]
+  if (min === max) return show(middle, digits)
+  return `${show(middle, digits)} (${show(min, digits)}–${show(max, digits)})`
 }
 
-/** The figures of one variant, and its ratios to another (bare) in the same round. */
-export function summarise(rows, { framework, workload, variant }, reference = 'bare') {
-  const of = (name) =>
-    rows.filter((r) => r.framework === framework && r.workload === workload && r.variant === name)
-  const own = of(variant)
-  const bare = new Map(of(reference).map((row) => [row.round, row]))
-  const paired = own.filter((row) => bare.has(row.round))
-  const ratios = paired.map((row) => row.rps / bare.get(row.round).rps)
-  const added = paired.map((row) => row.cpu_us_per_request - bare.get(row.round).cpu_us_per_request)
-  const p99 = paired.map((row) => row.p99_ms / bare.get(row.round).p99_ms)
-  return { own, ratios, added, p99 }
-}
+const matching = (rows, where) =>
+  rows.filter((row) => Object.entries(where).every(([key, value]) => row[key] === value))
 
-export function table(heads, rows) {
-  const widths = heads.map((head, i) =>
-    Math.max(head.length, ...rows.map((row) => String(row[i]).length)),
-  )
-  const line = (cells) =>
-    cells
-      .map((cell, i) => (i < 3 ? String(cell).padEnd(widths[i]) : String(cell).padStart(widths[i])))
-      .join('  ')
-  return [line(heads), widths.map((width) => '─'.repeat(width)).join('  '), ...rows.map(line)].join(
-    '\n',
-  )
-}
+/** One figure of the rows that match `where`, a value a round. */
+export const valuesOf = (rows, where, figure) => matching(rows, where).map((row) => row[figure])
 
-const COLOURS = { bare: 90, telltale: 32, 'hand-wired': 31 }
-
-/** Horizontal bars of ratios from 0 to 1. */
-export function bars(entries, hasColour) {
-  const width = Math.max(...entries.map(({ label }) => label.length))
-  return entries
-    .map(({ label, variant, ratio }) => {
-      const filled = '█'.repeat(Math.max(1, Math.round(ratio * 40)))
-      const bar = hasColour ? `\u001b[${COLOURS[variant] ?? 36}m${filled}\u001b[0m` : filled
-      return `  ${label.padEnd(width)}  ${bar} ${ratio.toFixed(2)}`
-    })
-    .join('\n')
+/**
+ * A figure of some rows against the figure of others in the same round: their quotients, or with
+ * `difference` what is added. Rounds in which either is not known are left out.
+ */
+export function against(rows, where, reference, figure, difference = false) {
+  const others = new Map(matching(rows, reference).map((row) => [row.round, row[figure]]))
+  return matching(rows, where)
+    .filter((row) => row[figure] !== null && (others.get(row.round) ?? null) !== null)
+    .map((row) =>
+      difference ? row[figure] - others.get(row.round) : row[figure] / others.get(row.round),
+    )
 }

@@ -1,136 +1,176 @@
-// node bench/micro.mjs: one log call, one disabled call, one histogram observation, against pino and
-// prom-client in the same run; import + init in fresh processes. Medians of several blocks, nanoseconds.
-import { AsyncLocalStorage } from 'node:async_hooks'
-import { spawnSync } from 'node:child_process'
-import { openSync } from 'node:fs'
-import { dirname } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { histogram, init, log, runWith, setLevel } from '@telltale/node'
-import pino from 'pino'
-import client from 'prom-client'
-import { median, table } from './figures.mjs'
+// Single calls, scrapes, start-up, captures, and the promises that have a number. Each measurement is
+// { what, who, unit, values }, one value a block, scrape or process.
+import { once } from 'node:events'
+import { get } from 'node:http'
+import { median } from './figures.mjs'
+import { openPipe, run, SERVER_CPU, startListening, startNode } from './process.mjs'
 
-const here = dirname(fileURLToPath(import.meta.url))
-if (process.argv[2] !== 'inner') {
-  // The lines go to /dev/null; what is printed here goes to stderr of the inner run.
-  const sink = openSync('/dev/null', 'w')
-  const run = spawnSync(process.execPath, [fileURLToPath(import.meta.url), 'inner'], {
-    stdio: ['ignore', sink, 'pipe'],
-    env: { ...process.env, SENTRY_DSN: '', TELLTALE_LOG_PRETTY: '0' },
-    encoding: 'utf8',
+const lastJson = (text) => JSON.parse(text.trim().split('\n').at(-1))
+const short = (value) => Number(value.toPrecision(4))
+
+function body(url) {
+  return new Promise((resolve, reject) => {
+    get(url, { agent: false }, (res) => {
+      let bytes = 0
+      let text = ''
+      res.on('data', (chunk) => {
+        bytes += chunk.length
+        if (bytes < 100) text += chunk
+      })
+      res.on('end', () => resolve({ bytes, text }))
+    }).on('error', reject)
   })
-  process.stdout.write(run.stderr)
-  process.exit(run.status ?? 1)
 }
 
-init({
-  service: 'bench',
-  log: { captureConsole: false },
-  health: { enabled: false },
-  shutdown: { enabled: false },
-})
-const storage = new AsyncLocalStorage()
-const other = pino(
-  { mixin: () => ({ request_id: storage.getStore()?.id }) },
-  pino.destination('/dev/null'),
-)
-const fields = { order_id: 7, sku: 'compass', total_cents: 2490 }
-const own = histogram({
-  name: 'bench_seconds',
-  help: 'Bench.',
-  labelNames: ['method', 'route', 'status'],
-})
-const theirs = new client.Histogram({
-  name: 'bench_seconds',
-  help: 'Bench.',
-  labelNames: ['method', 'route', 'status'],
-})
-const labels = { method: 'GET', route: '/users/:id', status: '200' }
+async function scrapes(who, sets, count) {
+  const server = await startListening(SERVER_CPU, ['programs/scrape.mjs', who, String(sets)])
+  const url = `http://127.0.0.1:${server.port}`
+  const took = []
+  const blocked = []
+  for (let i = -1; i < count; i++) {
+    await body(`${url}/block`)
+    const start = performance.now()
+    const { bytes } = await body(`${url}/metrics`)
+    const ms = performance.now() - start
+    if (bytes < sets * 500) throw new Error(`${who} answered ${bytes} bytes for ${sets} label sets`)
+    // A turn of the loop, so that the last piece of work is in the longest too.
+    await new Promise((resolve) => setTimeout(resolve, 5))
+    const { text } = await body(`${url}/block`)
+    if (i < 0) continue
+    took.push(short(ms))
+    blocked.push(short(Number(text)))
+  }
+  await server.end()
+  const name = `scrape of ${sets.toLocaleString('en')} label sets`
+  return [
+    { what: name, who, unit: 'ms', values: took },
+    { what: `${name}: longest loop block`, who, unit: 'ms', values: blocked },
+  ]
+}
 
-/** Nanoseconds of one call: the blocks of all contenders in turn, the median block of each. */
-async function compare(contenders, calls) {
-  const times = new Map(Object.keys(contenders).map((name) => [name, []]))
-  for (let block = 0; block < 9; block++) {
-    for (const [name, run] of Object.entries(contenders)) {
-      const start = process.hrtime.bigint()
-      for (let i = 0; i < calls; i++) run()
-      times.get(name).push(Number(process.hrtime.bigint() - start) / calls)
-      await new Promise(setImmediate)
+async function startups(count) {
+  const runs = { node: [], telltale: [], '@sentry/node': [] }
+  for (let i = -1; i < count; i++) {
+    for (const who of Object.keys(runs)) {
+      const found = lastJson(await run('startup', [who], { quiet: true }))
+      if (i >= 0) runs[who].push(found)
     }
   }
-  return Object.fromEntries([...times].map(([name, values]) => [name, median(values.slice(2))]))
-}
-
-const rows = []
-function row(what, figures, reference) {
-  for (const [name, ns] of Object.entries(figures)) {
-    rows.push([what, name, ns.toFixed(ns < 100 ? 1 : 0), (ns / figures[reference]).toFixed(2)])
+  const base = {
+    ms: median(runs.node.map(({ ms }) => ms)),
+    mb: median(runs.node.map(({ mb }) => mb)),
   }
-}
-
-await runWith({ name: 'bench' }, () =>
-  storage.run({ id: '0b9e2c1e-7a54-4f3e-9d10-0123456789ab' }, async () => {
-    row(
-      'a log call, 3 fields, in a request',
-      await compare(
-        {
-          telltale: () => log.info('order_placed', fields),
-          pino: () => other.info(fields, 'order_placed'),
-        },
-        20_000,
-      ),
-      'pino',
-    )
-    row(
-      'a disabled log call',
-      await compare(
-        {
-          telltale: () => log.debug('order_placed', fields),
-          pino: () => other.debug(fields, 'order_placed'),
-        },
-        1_000_000,
-      ),
-      'pino',
-    )
-  }),
-)
-row(
-  'a histogram observation, 3 labels',
-  await compare(
+  return ['telltale', '@sentry/node'].flatMap((who) => [
     {
-      telltale: () => own.observe(labels, 0.02),
-      'prom-client': () => theirs.observe(labels, 0.02),
+      what: 'import + init',
+      who,
+      unit: 'ms',
+      values: runs[who].map(({ ms }) => short(ms - base.ms)),
     },
-    100_000,
-  ),
-  'prom-client',
-)
-setLevel('silent')
-console.error(table(['what', 'who', 'ns', 'ratio'], rows))
-
-const probe = (code) => {
-  const runs = Array.from({ length: 7 }, () =>
-    JSON.parse(
-      spawnSync(process.execPath, ['--input-type=module', '-e', code], {
-        cwd: here,
-        encoding: 'utf8',
-      })
-        .stderr.trim()
-        .split('\n')
-        .at(-1),
-    ),
-  )
-  return { ms: median(runs.map((r) => r.ms)), mb: median(runs.map((r) => r.mb)) }
+    {
+      what: 'RSS added by it',
+      who,
+      unit: 'MB',
+      values: runs[who].map(({ mb }) => short(mb - base.mb)),
+    },
+  ])
 }
-const tail =
-  'process.stderr.write(JSON.stringify({ ms: performance.now() - start, mb: process.memoryUsage.rss() / 1048576 }) + "\\n"); process.exit(0)'
-const bare = probe(
-  `const start = performance.now(); await import('node:http'); await new Promise(setImmediate); ${tail}`,
-)
-const kit = probe(
-  `const start = performance.now(); await import('node:http'); const { init } = await import('@telltale/node'); init({ service: 'x' }); await new Promise(setImmediate); ${tail}`,
-)
-console.error(
-  `\nimport + init: ${(kit.ms - bare.ms).toFixed(1)} ms and ${(kit.mb - bare.mb).toFixed(1)} MB more than node:http alone (median of 7 processes)`,
-)
-process.exit(0)
+
+/** Projects of the sink, one a program; the servers have the small numbers. */
+let project = 900_000
+const nextProject = () => String(++project)
+
+async function captures(sink, blocks) {
+  const found = []
+  for (const who of ['telltale', '@sentry/node']) {
+    const own = nextProject()
+    const values = lastJson(await run('capture', [who, sink.dsn(own), blocks]))
+    const { events } = await sink.counts(own)
+    // Two blocks of twenty warm up. Errors that are not sent would be cheap.
+    if (events < (blocks + 2) * 20) throw new Error(`${who} sent ${events} errors only`)
+    const what = 'capture of one error, sent'
+    found.push({ what, who, unit: 'CPU µs', values: values.map(short) })
+  }
+  return found
+}
+
+async function bursts(sink, count) {
+  const values = []
+  for (let i = 0; i < count; i++) {
+    const own = nextProject()
+    const { lost } = lastJson(await run('burst', [sink.dsn(own), 500], { quiet: true }))
+    values.push((await sink.counts(own)).events + lost)
+  }
+  return [
+    {
+      what: '500 different errors at once: delivered or counted',
+      who: 'telltale',
+      unit: '',
+      values,
+    },
+  ]
+}
+
+async function probes(count) {
+  const values = []
+  for (let i = 0; i < count; i++)
+    values.push(lastJson(await run('probes', [], { quiet: true })).queries)
+  return [{ what: '1,000 concurrent probes: queries', who: 'telltale', unit: '', values }]
+}
+
+async function endings(count) {
+  const found = []
+  for (const [how, due] of Object.entries({
+    exit: 20_000,
+    SIGTERM: 20_000,
+    crash: 20_000,
+    SIGKILL: 1,
+  })) {
+    const values = []
+    for (let i = 0; i < count; i++) {
+      const output = openPipe()
+      output.watch()
+      const child = startNode(SERVER_CPU, ['programs/lines.mjs', how, String(due)], {
+        stdio: ['ignore', output.fd, 'ignore'],
+        env: { PATH: process.env.PATH, TELLTALE_ENVIRONMENT: 'production' },
+      })
+      output.started()
+      await once(child, 'exit')
+      await output.ended
+      values.push(
+        output
+          .seen()
+          .split('\n')
+          .filter((line) => line.includes('"counted"')).length,
+      )
+    }
+    const what =
+      how === 'SIGKILL'
+        ? 'error lines out after SIGKILL, of 1'
+        : `lines out after ${how}, of 20,000`
+    found.push({ what, who: 'telltale', unit: '', values })
+  }
+  return found
+}
+
+/** Everything, in about two minutes; with `isQuick` what the budgets need, in about half a one. */
+export async function measureMicro(isQuick, sink, progress) {
+  const found = []
+  const part = async (name, measuring) => {
+    progress(name)
+    found.push(...(await measuring()))
+  }
+  await part('single calls', async () =>
+    lastJson(await run('calls', [isQuick ? 5 : 15], { quiet: true })),
+  )
+  const rivals = isQuick ? ['prom-client'] : ['prom-client', 'OpenTelemetry']
+  for (const sets of isQuick ? [5000] : [100, 1000, 5000])
+    for (const who of ['telltale', ...rivals])
+      await part(`scrape by ${who}`, () => scrapes(who, sets, isQuick ? 5 : 11))
+  await part('start-up', () => startups(isQuick ? 3 : 9))
+  if (!isQuick) await part('captures', () => captures(sink, 15))
+  await part('a burst of errors', () => bursts(sink, isQuick ? 1 : 3))
+  await part('probes', () => probes(isQuick ? 1 : 3))
+  await part('endings', () => endings(isQuick ? 1 : 3))
+  return found
+}

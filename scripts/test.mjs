@@ -15,7 +15,9 @@ const chosen = process.argv.slice(2).filter((argument) => existsSync(argument))
 const passed = process.argv.slice(2).filter((argument) => !existsSync(argument))
 const files = (chosen.length > 0 ? chosen : testFolders()).flatMap(testFiles).sort()
 if (files.length === 0) {
-  console.error('No test files found. Tests are called *.test.js and live in packages/*/test.')
+  console.error(
+    'No test files found. Tests are called *.test.js and live in packages/*/test and bench/test.',
+  )
   process.exit(1)
 }
 
@@ -46,6 +48,7 @@ function testFolders() {
   return ['packages', 'examples']
     .filter((folder) => existsSync(folder))
     .flatMap((folder) => readdirSync(folder).map((name) => join(folder, name, 'test')))
+    .concat(join('bench', 'test'))
     .filter((folder) => existsSync(folder))
 }
 

@@ -1,0 +1,2 @@
+// The framework alone.
+export {}

@@ -1,0 +1,2 @@
+// Started by opentelemetry-preload.mjs; the application does nothing.
+export {}

@@ -1,0 +1,106 @@
+// The main part: variants × frameworks × workloads, interleaved round by round. While one is measured
+// the others are stopped, so that each pays in its own windows for what it has put off.
+import { setTimeout as sleep } from 'node:timers/promises'
+import { load } from './load.mjs'
+import { startServer, usageOf } from './process.mjs'
+import { proveErrors, proveRequests, proveTraces } from './proof.mjs'
+import { FRAMEWORKS, variantOn, WORKLOADS } from './variants.mjs'
+
+const round = (value, digits) => Number(value.toFixed(digits))
+
+/** One window of one server that is running; null for what a window without an answer cannot tell. */
+export async function measure(server, plan) {
+  const before = usageOf(server.child.pid)
+  const { requests, rps, p50, p99 } = await load({ port: server.port, ...plan })
+  const after = usageOf(server.child.pid)
+  return {
+    requests,
+    figures: {
+      rps: Math.round(rps),
+      p50_ms: p50 === 0 ? null : round(p50, 3),
+      p99_ms: p99 === 0 ? null : round(p99, 3),
+      cpu_us_per_request: requests === 0 ? null : round((after.cpuUs - before.cpuUs) / requests, 2),
+      rss_mb: round(after.rssMb, 1),
+    },
+  }
+}
+
+/** What a server has printed and sent so far, once it has had a moment to deliver. */
+const delivered = async (server, sink) => ({
+  lines: server.output.lines(),
+  traces: (await sink.counts(server.project)).traces,
+})
+
+/**
+ * Measures, and returns the rows and, for each server and workload, the share of its lines and
+ * traces that arrived. Throws when a variant does not do its work.
+ *
+ * @param plan { frameworks, workloads, variants, rounds, seconds, warmSeconds }
+ */
+export async function measureThroughput(plan, sink, progress) {
+  const rows = []
+  const deliveries = []
+  for (const framework of plan.frameworks) {
+    const servers = []
+    for (const name of plan.variants) {
+      const server = await startServer(FRAMEWORKS[framework], variantOn(framework, name), sink)
+      servers.push(Object.assign(server, { framework }))
+    }
+    for (const workload of plan.workloads) {
+      const path = `${WORKLOADS[workload]}42`
+      const requests = new Map()
+      const before = new Map()
+      for (const server of servers) {
+        server.go()
+        await proveErrors(server, sink)
+        before.set(server, await delivered(server, sink))
+        const proved = await proveRequests(server, workload)
+        const { requests: warm } = await load({
+          port: server.port,
+          path,
+          seconds: plan.warmSeconds,
+        })
+        requests.set(server, proved + warm)
+        await proveTraces(server, sink, before.get(server).traces)
+        server.stop()
+      }
+      for (let turn = 1; turn <= plan.rounds; turn++) {
+        progress(`${framework} ${workload} round ${turn}/${plan.rounds}`)
+        // Each round begins with another variant, so that none always follows the same one.
+        for (let i = 0; i < servers.length; i++) {
+          const server = servers[(i + turn) % servers.length]
+          server.output.trim()
+          server.go()
+          const proved = await proveRequests(server, workload)
+          const { requests: count, figures } = await measure(server, {
+            path,
+            seconds: plan.seconds,
+          })
+          server.stop()
+          requests.set(server, requests.get(server) + proved + count)
+          rows.push({ framework, workload, variant: server.variant.name, round: turn, ...figures })
+        }
+      }
+      for (const server of servers) server.go()
+      await sleep(1500)
+      for (const server of servers) {
+        const { variant } = server
+        const after = await delivered(server, sink)
+        const total = requests.get(server)
+        const share = (count, due) => (due === 0 ? null : round(count / due, 3))
+        deliveries.push({
+          framework,
+          workload,
+          variant: variant.name,
+          lines: share(after.lines - before.get(server).lines, total * variant.lines[workload]),
+          traces: variant.sends.includes('traces')
+            ? share(after.traces - before.get(server).traces, total * 0.2)
+            : null,
+        })
+        server.stop()
+      }
+    }
+    await Promise.all(servers.map((server) => server.end()))
+  }
+  return { rows, deliveries }
+}
