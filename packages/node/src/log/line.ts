@@ -193,7 +193,8 @@ export function createLines(settings: LineSettings, redactor: Redactor): Lines {
     if (context.idsJson !== '') return context.idsJson
     const unit = context.unit
     // Trace and span ids are hex of the kit's making; a request id may come from the caller of runWith.
-    let json = requestId + idText(unit.requestId)
+    // A request's was checked at the entrance.
+    let json = requestId + (unit.method === '' ? idText(unit.requestId) : `"${unit.requestId}"`)
     if (unit.traceId !== '') json += `${traceId}"${unit.traceId}"`
     if (context.spanId !== '') json += `${spanId}"${context.spanId}"`
     context.idsJson = json

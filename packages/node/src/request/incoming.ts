@@ -1,9 +1,8 @@
 /** What an incoming request says about itself: path, request id, trace context. Nothing here trusts it. */
-import { randomUUID } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import { Unit } from '../context.js'
 import type { Settings } from '../options.js'
-import { newSpanId, newTraceId } from '../trace/ids.js'
+import { newSpanId, newTraceId, newUuid } from '../trace/ids.js'
 import { parseSentryTrace, parseTraceparent, type RemoteParent } from '../trace/traceparent.js'
 import { isProbePath } from './quiet.js'
 
@@ -143,7 +142,7 @@ export function createUnitMaker(
     const isProbe = incoming.userAgent.startsWith('kube-probe/') || isProbePath(short)
     const unit = new Unit(
       'request',
-      keepsId ? incoming.requestId : randomUUID(),
+      keepsId ? incoming.requestId : newUuid(),
       parent === undefined ? newTraceId() : parent.traceId,
       newSpanId(),
       parent === undefined ? '' : parent.spanId,

@@ -2,7 +2,6 @@
  * Spans of the user's own, and units of work outside HTTP. A span lives in a branch of the context;
  * finished ones wait on the unit until its transaction is written.
  */
-import { randomUUID } from 'node:crypto'
 import {
   Context,
   currentContext,
@@ -14,7 +13,7 @@ import {
   storage,
   Unit,
 } from '../context.js'
-import { newSpanId, newTraceId } from './ids.js'
+import { newSpanId, newTraceId, newUuid } from './ids.js'
 import { parseSentryTrace, parseTraceparent } from './traceparent.js'
 
 /** What startSpan takes; the names are Sentry's. */
@@ -171,7 +170,7 @@ export function runWith<T>(options: WorkOptions, work: () => T): T {
   const sampled = parent?.sampled ?? (inherits ? outer.unit.sampled : undefined)
   const unit = new Unit(
     options.kind ?? 'task',
-    options.requestId ?? outer?.unit.requestId ?? randomUUID(),
+    options.requestId ?? outer?.unit.requestId ?? newUuid(),
     parent?.traceId ?? (inherits ? outer.unit.traceId : newTraceId()),
     newSpanId(),
     parent?.spanId ?? (inherits ? outer.spanId : ''),

@@ -3,9 +3,9 @@
  * (develop.sentry.dev, "Transactions" and "Span Protocol"). Written as text from cached fragments,
  * because one in five requests passes here.
  */
-import { randomUUID } from 'node:crypto'
 import type { FinishedSpan, Unit } from '../context.js'
 import type { Settings } from '../options.js'
+import { newTraceId } from './ids.js'
 
 /** What ended: the numbers of the request record, or of a unit outside HTTP. */
 export type Outcome = {
@@ -116,7 +116,7 @@ export function createTransactionWriter(
           : `,"data":{"http.request.method":${encode(unit.method)},"http.response.status_code":${outcome.statusCode},"url.path":${encode(unit.path)}${unit.route === null ? '' : `,"http.route":${encode(unit.route)}`}}`
       const user = unit.scope?.user
       return (
-        `{"event_id":"${randomUUID().replaceAll('-', '')}","type":"transaction",${common}` +
+        `{"event_id":"${newTraceId()}","type":"transaction",${common}` +
         `,"transaction":${encode(outcome.name)},"transaction_info":{"source":"${unit.route === null ? 'url' : 'route'}"}` +
         `,"start_timestamp":${seconds(unit.startMs)},"timestamp":${seconds(unit.startMs + outcome.latencyMs)}` +
         `,"contexts":{"trace":{"trace_id":"${unit.traceId}","span_id":"${unit.spanId}"` +
