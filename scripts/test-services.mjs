@@ -14,6 +14,7 @@ const NEEDED = [
   },
   { what: 'promtool', isThere: () => find('promtool'), apt: 'prometheus' },
   { what: 'jq', isThere: () => find('jq'), apt: 'jq' },
+  { what: 'valgrind', isThere: () => find('valgrind'), apt: 'valgrind' },
   {
     what: "Python's prometheus_client",
     isThere: () =>
