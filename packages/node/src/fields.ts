@@ -56,6 +56,12 @@ export const FIELDS: Readonly<
     meaning:
       'why: client_closed, timeout, upgrade, shutdown, crash, or the class of a failed check',
   },
+  event_id: {
+    type: 'string',
+    on: 'request_finished of a failure, with a tracker',
+    meaning:
+      'the event at the tracker, 32 hex digits; a storm of one error sends only some of them',
+  },
   request_id_in: {
     type: 'string',
     on: 'request_finished',

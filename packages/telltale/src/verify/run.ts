@@ -1,0 +1,491 @@
+/** A run from start to end: its phases in their order, each in the process it needs. */
+import { randomBytes } from 'node:crypto'
+import { createReadStream, existsSync, readFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import { createCanaries } from './canaries.js'
+import { createCapture } from './capture.js'
+import type { Crash, Evidence, Mark, Untracked } from './evidence.js'
+import { findHealth } from './health.js'
+import { createClient } from './http.js'
+import { isLoopback, UsageError, type VerifyOptions } from './options.js'
+import { crashService } from './phases/crash.js'
+import { cutDependencies, dependenciesOf } from './phases/cut.js'
+import { provokeErrors } from './phases/errors.js'
+import { scrapeMetrics } from './phases/metrics.js'
+import { askProbes } from './phases/probes.js'
+import { stopService } from './phases/stop.js'
+import { sendTraffic } from './phases/traffic.js'
+import { runUntracked } from './phases/untracked.js'
+import { startProxy } from './proxy.js'
+import { createPulse } from './pulse.js'
+import { isOpen, type Service, startService } from './service.js'
+import type { Stage } from './stage.js'
+import { parseObject, startTracker } from './tracker.js'
+import { TOKEN_VARIABLE, verifyRoute } from './verify-routes.js'
+
+export type Run = {
+  readonly evidence: Evidence
+  /** Ends everything the run opened. */
+  close(): Promise<void>
+}
+
+/** Tells what happens now, for the progress line. */
+export type Progress = (what: string) => void
+
+/** Ports that services like to have fixed; a later process has to wait for them. */
+const CLOSED_MS = 5000
+
+/** Starts a run; `close` may be called while it is under way. */
+export function createRun(
+  options: VerifyOptions,
+  progress: Progress,
+): { readonly done: Promise<Evidence>; close(): Promise<void> } {
+  const begin = performance.now()
+  const startedAt = new Date()
+  const now = (): number => performance.now() - begin
+  const pulse = createPulse()
+  const closers: (() => Promise<void> | void)[] = []
+  const services: Service[] = []
+  let isClosing = false
+  let closed: Promise<void> | undefined
+
+  async function close(): Promise<void> {
+    isClosing = true
+    closed ??= (async () => {
+      await Promise.all(services.map((service) => service.stop()))
+      for (const end of closers.reverse()) await end()
+    })()
+    await closed
+  }
+
+  async function run(): Promise<Evidence> {
+    const token = randomBytes(16).toString('hex')
+    const word = randomBytes(4).toString('hex')
+    const canaries = createCanaries()
+    const marks: Mark[] = []
+    const tracker = await startTracker(pulse, now)
+    closers.push(() => tracker.close())
+    const proxy = await startProxy(pulse)
+    closers.push(() => proxy.close())
+
+    const phase = async <T>(label: string, work: () => Promise<T>): Promise<T> => {
+      progress(label)
+      const at = now()
+      try {
+        return await work()
+      } finally {
+        marks.push({ at, until: now(), kind: 'phase', label })
+      }
+    }
+
+    function stageOf(service: Service, client: Stage['client'], found: Partial<Stage>): Stage {
+      return {
+        options,
+        client,
+        service,
+        tracker,
+        proxy,
+        canaries,
+        token,
+        run: word,
+        hasRoutes: false,
+        live: undefined,
+        ready: undefined,
+        now,
+        until: (holds, timeoutMs) =>
+          pulse.until(() => isClosing || holds(), timeoutMs * options.scale),
+        add: (mark) => marks.push(mark),
+        missingPath: (name) => `/telltale-verify/${word}/${name}`,
+        mark: (name) => `${word}-${name}`,
+        signedIn: (user) => {
+          const header = options.auth[Math.min(user, options.auth.length - 1)]
+          return header === undefined ? {} : { [header.name]: header.value }
+        },
+        askReady: (timeoutMs = 4000) =>
+          client.ask({ purpose: 'ready', path: found.ready ?? '/', timeoutMs }),
+        ...found,
+      }
+    }
+
+    if (options.url !== undefined) {
+      return await attach(options, options.url, {
+        stageOf,
+        phase,
+        now,
+        pulse,
+        marks,
+        startedAt,
+        tracker,
+        canaries,
+        token,
+        onClient: (client) => closers.push(() => client.close()),
+      })
+    }
+
+    const led = await leadDependencies(options, proxy)
+    const wantedPort = options.port ?? (await freePort())
+    const start = async (
+      name: string,
+      env: Record<string, string | undefined>,
+      port: number,
+    ): Promise<Service> => {
+      const service = await startService(
+        {
+          name,
+          command: options.command,
+          cwd: options.cwd,
+          port: options.port,
+          wantedPort: port,
+          hasHook: options.hasHook,
+          bootTimeoutMs: options.bootTimeoutMs,
+          ownPorts: [tracker.port],
+          env: {
+            NODE_ENV: 'production',
+            SENTRY_ENVIRONMENT: 'telltale-verify',
+            SENTRY_RELEASE: 'telltale-verify@1',
+            PORT: String(port),
+            ...led.env,
+            ...env,
+            ...options.env,
+          },
+        },
+        { pulse, proxy, now },
+      )
+      services.push(service)
+      if (isClosing) {
+        await service.stop()
+        throw new UsageError('interrupted', 3)
+      }
+      await service.findPort()
+      return service
+    }
+    const tracked = { SENTRY_DSN: tracker.dsn, [TOKEN_VARIABLE]: token }
+
+    const service = await phase('start', () => start('main', tracked, wantedPort))
+    const listeningMs = now()
+    const client = createClient(service.host, service.port, now)
+    closers.push(() => client.close())
+    const isAliveLater = !(await pulse.until(() => !service.isAlive(), 500))
+    if (!isAliveLater) {
+      const last = service.capture.lines.slice(-20).map(({ text }) => `  ${text.slice(0, 500)}`)
+      throw new UsageError(
+        `The service listened and ended right after.\nIts last lines:\n${last.join('\n')}`,
+        3,
+      )
+    }
+
+    const whoami = await client.ask(verifyRoute(token, 'whoami'))
+    const kit = whoami.status === 200 ? parseObject(whoami.body)?.kit : undefined
+    const health = await phase('look for the health routes', () => findHealth(client, options))
+    const stage = stageOf(service, client, {
+      hasRoutes: typeof kit === 'string',
+      live: health.live,
+      ready: health.ready,
+    })
+    const isReady =
+      health.ready === undefined ? false : await waitUntilReady(stage, options.bootTimeoutMs)
+
+    const evidence: Evidence = {
+      options,
+      startedAt,
+      token,
+      canaries,
+      knownSecrets: led.secrets,
+      base: client.base,
+      capture: service.capture,
+      reports: service.reports,
+      tracker,
+      exchanges: client.exchanges,
+      targets: [],
+      marks,
+      boot: { listeningMs, isAliveLater, isReady, listener: service.listener },
+      health,
+      ...(typeof kit === 'string' && { kit }),
+    }
+    Object.defineProperty(evidence, 'targets', { get: () => [...proxy.targets.values()] })
+
+    evidence.traffic = await phase('requests', () => sendTraffic(stage))
+    evidence.probes = await phase('probes', () => askProbes(stage))
+    const errors = await phase('errors', () => provokeErrors(stage))
+    if (errors !== undefined) evidence.errors = errors
+    const metrics = await phase('metrics', () => scrapeMetrics(stage))
+    if (metrics !== undefined) evidence.metrics = metrics
+    if (stage.ready === undefined) evidence.noCut = 'no ready route was found'
+    else if (dependenciesOf(proxy.targets.values()).length === 0) {
+      evidence.noCut = noDependency(options, service)
+    } else evidence.cuts = await phase('cuts', () => cutDependencies(stage))
+    if (service.isAlive()) evidence.stop = await phase('stop', () => stopService(stage))
+    await service.stop()
+
+    // From here on each process has its own end. A service that takes its port from PORT can run
+    // several times at once; any other has to wait for its port.
+    const isMovable = options.port === undefined && service.port === wantedPort
+    const others = await phase('crash, and without a tracker', async () => {
+      const jobs = [
+        ...crashKinds(stage).map((kind) => () => crash(kind)),
+        () => untracked(),
+      ] as const
+      const results: (Crash | Untracked)[] = []
+      if (isMovable) return await Promise.all(jobs.map((job) => job()))
+      for (const job of jobs) {
+        const end = now() + CLOSED_MS
+        while ((await isOpen(service.port, service.host)) && now() < end) {
+          await pulse.until(() => false, 50)
+        }
+        results.push(await job())
+      }
+      return results
+    })
+    evidence.crashes = others.filter((one): one is Crash => 'kind' in one)
+    const last = others.find((one): one is Untracked => 'trackerRequests' in one)
+    if (last !== undefined) evidence.untracked = last
+    return evidence
+
+    async function another<T>(
+      name: string,
+      env: Record<string, string | undefined>,
+      work: (stage: Stage) => Promise<T>,
+      failed: (reason: string) => T,
+    ): Promise<T> {
+      let other: Service | undefined
+      let otherClient: Stage['client'] | undefined
+      try {
+        other = await start(name, env, isMovable ? await freePort() : wantedPort)
+        otherClient = createClient(other.host, other.port, now)
+        const found = stageOf(other, otherClient, {
+          hasRoutes: stage.hasRoutes,
+          live: stage.live,
+          ready: stage.ready,
+        })
+        if (stage.ready !== undefined) await waitUntilReady(found, 10_000)
+        return await work(found)
+      } catch (error) {
+        if (error instanceof UsageError) return failed(error.message)
+        throw error
+      } finally {
+        otherClient?.close()
+        await other?.stop()
+      }
+    }
+
+    function crash(kind: Crash['kind']): Promise<Crash> {
+      return another(
+        `crash-${kind}`,
+        tracked,
+        (other) => crashService(other, kind),
+        (failure) => ({
+          kind,
+          mark: '',
+          lines: 0,
+          exit: undefined,
+          exitMs: undefined,
+          records: [],
+          events: [],
+          failure,
+        }),
+      )
+    }
+
+    function untracked(): Promise<Untracked> {
+      return another(
+        'untracked',
+        { SENTRY_DSN: undefined, [TOKEN_VARIABLE]: undefined },
+        (other) => runUntracked(other, evidence.errors?.single.at(-1)),
+        (failure) => ({
+          isUp: false,
+          failure,
+          trackerRequests: 0,
+          refused: [],
+          error: undefined,
+          ordinary: [],
+          hidden: undefined,
+          hiddenLikeMissing: undefined,
+          notices: [],
+          twice: undefined,
+        }),
+      )
+    }
+  }
+
+  return { done: run(), close }
+}
+
+function crashKinds(stage: Stage): Crash['kind'][] {
+  if (stage.hasRoutes) return ['throw', 'reject']
+  return stage.options.crashRoute === undefined ? [] : ['route']
+}
+
+/** Polls ready until it is 200; false when it is not within `timeoutMs`. */
+async function waitUntilReady(stage: Stage, timeoutMs: number): Promise<boolean> {
+  const end = stage.now() + timeoutMs
+  while (stage.now() < end && stage.service.isAlive()) {
+    if ((await stage.askReady()).status === 200) return true
+    await stage.until(() => !stage.service.isAlive(), 100)
+  }
+  return false
+}
+
+function noDependency(options: VerifyOptions, service: Service): string {
+  if (options.dependencies.length > 0) return 'the service never connected to what --dep names'
+  return service.reports.some((report) => report.type === 'hello')
+    ? 'the service connects to no database and no cache over the network'
+    : 'no Node process was seen, so its connections cannot be led: name them with --dep database=env:DATABASE_URL'
+}
+
+type Led = {
+  readonly env: Record<string, string>
+  readonly secrets: { readonly place: string; readonly value: string }[]
+}
+
+/** Puts the proxy before the dependencies that the user names by variable, and names the others. */
+async function leadDependencies(
+  options: VerifyOptions,
+  proxy: Awaited<ReturnType<typeof startProxy>>,
+): Promise<Led> {
+  const env: Record<string, string> = {}
+  const secrets: { place: string; value: string }[] = []
+  const dotenv = readDotenv(options.cwd)
+  const variable = (name: string): string | undefined =>
+    options.env[name] ?? process.env[name] ?? dotenv[name]
+  for (const { name, address, variable: from } of options.dependencies) {
+    if (address !== undefined) proxy.name(`${address.host}:${address.port}`, name)
+    if (from === undefined) continue
+    const value = variable(from)
+    const match = /^([a-z][\w+.-]*:\/\/(?:[^@/]*@)?)(\[[^\]]+\]|[^:/?#]+)(?::(\d+))?/i.exec(
+      value ?? '',
+    )
+    if (value === undefined || match === null) {
+      throw new UsageError(
+        `--dep ${name}=env:${from}: ${from} must hold a URL with a host, as postgres://127.0.0.1:5432/app.`,
+      )
+    }
+    const host = (match[2] as string).replace(/^\[|\]$/g, '')
+    const port = Number(match[3] ?? portOf(match[1] as string))
+    const led = await proxy.lead(name, host, port)
+    env[from] = `${match[1]}127.0.0.1:${led}${value.slice(match[0].length)}`
+  }
+  for (const [name, value] of Object.entries({ ...dotenv, ...process.env, ...options.env })) {
+    const password = /^[a-z][\w+.-]*:\/\/[^:@/]*:([^@/]{4,})@/i.exec(value ?? '')?.[1]
+    if (password !== undefined) {
+      secrets.push({ place: `the password in ${name}`, value: decodeURIComponent(password) })
+    } else if (/(?:PASSWORD|SECRET)$/.test(name) && (value ?? '').length >= 6) {
+      secrets.push({ place: name, value: value as string })
+    }
+  }
+  return { env, secrets }
+}
+
+function portOf(scheme: string): number {
+  if (/^postgres/.test(scheme)) return 5432
+  if (/^(?:mysql|mariadb)/.test(scheme)) return 3306
+  if (/^mongodb/.test(scheme)) return 27017
+  return /^rediss?:/.test(scheme) ? 6379 : 80
+}
+
+/** The variables of `.env`; only simple lines. */
+function readDotenv(cwd: string): Record<string, string> {
+  const file = join(cwd, '.env')
+  if (!existsSync(file)) return {}
+  const variables: Record<string, string> = {}
+  for (const line of readFileSync(file, 'utf8').split('\n')) {
+    const match = /^\s*(?:export\s+)?(\w+)\s*=\s*(.*?)\s*$/.exec(line)
+    if (match !== null) {
+      variables[match[1] as string] = (match[2] as string).replace(/^(['"])(.*)\1$/, '$2')
+    }
+  }
+  return variables
+}
+
+export function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer()
+    server.once('error', reject)
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address()
+      server.close(() => resolve(typeof address === 'object' && address ? address.port : 0))
+    })
+  })
+}
+
+type Attaching = {
+  stageOf(service: Service, client: Stage['client'], found: Partial<Stage>): Stage
+  phase<T>(label: string, work: () => Promise<T>): Promise<T>
+  onClient(client: Stage['client']): void
+  now(): number
+  readonly pulse: ReturnType<typeof createPulse>
+  readonly marks: Mark[]
+  readonly startedAt: Date
+  readonly tracker: Evidence['tracker']
+  readonly canaries: Evidence['canaries']
+  readonly token: string
+}
+
+/** A service that runs already: only what can be seen from outside, and in its log when we are told where. */
+async function attach(options: VerifyOptions, url: URL, run: Attaching): Promise<Evidence> {
+  const { now, pulse } = run
+  const capture = createCapture(pulse, now)
+  if (options.logs === '-') capture.attach('stdout', process.stdin)
+  else if (options.logs !== undefined) followFile(options.logs, capture, run)
+  const client = createClient(url.hostname.replace(/^\[|\]$/g, ''), Number(url.port || 80), now)
+  run.onClient(client)
+  if (!(await isOpen(Number(url.port || 80), url.hostname))) {
+    throw new UsageError(`Nothing answers at ${url.origin}.`, 3)
+  }
+  // With the service's own token its verify routes can be used here too.
+  const token = process.env[TOKEN_VARIABLE] ?? run.token
+  const isHarmless = !isLoopback(url.hostname)
+  const whoami = isHarmless ? undefined : await client.ask(verifyRoute(token, 'whoami'))
+  const kit = whoami?.status === 200 ? parseObject(whoami.body)?.kit : undefined
+  const health = await run.phase('look for the health routes', () => findHealth(client, options))
+  const service = { capture, isAlive: () => true, reports: [] } as unknown as Service
+  const stage = run.stageOf(service, client, {
+    hasRoutes: typeof kit === 'string',
+    token,
+    live: health.live,
+    ready: health.ready,
+  })
+  const evidence: Evidence = {
+    options,
+    startedAt: run.startedAt,
+    token,
+    canaries: run.canaries,
+    knownSecrets: [],
+    base: client.base,
+    capture,
+    reports: [],
+    tracker: run.tracker,
+    exchanges: client.exchanges,
+    targets: [],
+    marks: run.marks,
+    health,
+    ...(typeof kit === 'string' && { kit }),
+    noCut: 'attached',
+  }
+  if (!isHarmless) evidence.traffic = await run.phase('requests', () => sendTraffic(stage))
+  evidence.probes = await run.phase('probes', () => askProbes(stage))
+  if (!isHarmless) {
+    const metrics = await run.phase('metrics', () => scrapeMetrics(stage))
+    if (metrics !== undefined) evidence.metrics = metrics
+  }
+  return evidence
+}
+
+/** Reads what is appended to a file from now on. */
+function followFile(
+  file: string,
+  capture: ReturnType<typeof createCapture>,
+  { pulse }: Attaching,
+): void {
+  if (!existsSync(file)) throw new UsageError(`--logs ${file}: there is no such file.`)
+  let at = readFileSync(file).length
+  const read = (): void => {
+    const stream = createReadStream(file, { start: at })
+    stream.on('data', (chunk) => {
+      at += chunk.length
+    })
+    capture.attach('stdout', stream)
+    stream.on('close', () => pulse.beat())
+  }
+  setInterval(read, 200).unref()
+}
