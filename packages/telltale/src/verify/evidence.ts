@@ -168,7 +168,7 @@ export type Crash = {
 export type Untracked = {
   readonly isUp: boolean
   readonly failure: string | undefined
-  readonly trackerRequests: number
+  /** Trackers it tried to reach all the same; the hook kept it from them. */
   readonly refused: readonly string[]
   /** The deliberate error without a tracker. */
   readonly error: Exchange | undefined

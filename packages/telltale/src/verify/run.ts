@@ -238,7 +238,7 @@ export function createRun(
       return results
     })
     evidence.crashes = others.filter((one): one is Crash => 'kind' in one)
-    const last = others.find((one): one is Untracked => 'trackerRequests' in one)
+    const last = others.find((one): one is Untracked => 'isUp' in one)
     if (last !== undefined) evidence.untracked = last
     return evidence
 
@@ -295,7 +295,6 @@ export function createRun(
         (failure) => ({
           isUp: false,
           failure,
-          trackerRequests: 0,
           refused: [],
           error: undefined,
           ordinary: [],

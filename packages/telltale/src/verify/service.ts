@@ -71,6 +71,8 @@ export async function startService(
   let host = '127.0.0.1'
   let port = 0
   let listener = 0
+  /** It was asked to end before, and had its time. */
+  let isTold = false
 
   const { command, cwd, name } = settings
   const child = launch()
@@ -244,7 +246,10 @@ export async function startService(
     },
     launcherExit: () => launcherExit,
     findPort,
-    signal: (signal) => kill(listener, signal),
+    signal(signal) {
+      if (signal === 'SIGTERM' && listener === child.pid) isTold = true
+      kill(listener, signal)
+    },
     async stop() {
       const all = members()
       const left = (): boolean =>
@@ -253,7 +258,7 @@ export async function startService(
         // First politely: a launcher may have children of its own to end.
         kill(child.pid, 'SIGTERM')
         kill(child.pid, 'SIGCONT')
-        await pulse.until(() => !left(), STOP_MS)
+        await pulse.until(() => !left(), isTold ? 300 : STOP_MS)
       }
       for (const pid of members()) all.add(pid)
       if (child.pid !== undefined) kill(-child.pid, 'SIGKILL')

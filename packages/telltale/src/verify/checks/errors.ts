@@ -11,6 +11,7 @@ import {
 import { curlOf, type Exchange } from '../http.js'
 import type { Json, TrackerItem } from '../tracker.js'
 import { type Check, count, edit, env, excerpt, fail, pass, percentile, unproven } from './check.js'
+import { idTrouble } from './requests.js'
 
 const NO_ROUTE =
   'no route is known that fails; name one with --error-route, or give the service the verify routes'
@@ -194,7 +195,7 @@ export const errors: readonly Check[] = [
     run(evidence) {
       const { errors: made, base, capture } = evidence
       if (made === undefined) return unproven(NO_ROUTE)
-      const none = nothingCame(evidence)
+      const none = nothingCame(evidence) ?? idTrouble(evidence)
       if (none !== undefined) return unproven(none)
       const first = firstEvent(evidence)
       if (first === undefined) return unproven('no event came; see err.event')
@@ -235,8 +236,11 @@ export const errors: readonly Check[] = [
     run(evidence) {
       const { errors: made, traffic, base } = evidence
       if (made === undefined) return unproven(NO_ROUTE)
-      const none = nothingCame(evidence)
+      const none = nothingCame(evidence) ?? idTrouble(evidence)
       if (none !== undefined) return unproven(none)
+      if (evidence.tracker.events().every((item) => requestIdOf(item) === undefined)) {
+        return unproven('the events name no request; see err.context')
+      }
       for (const one of made.single) {
         const events = eventsOf(evidence, one)
         if (events.length < 2) continue
@@ -317,7 +321,7 @@ export const errors: readonly Check[] = [
     run(evidence) {
       const { errors: made, base } = evidence
       if (made === undefined) return unproven(NO_ROUTE)
-      const none = nothingCame(evidence)
+      const none = nothingCame(evidence) ?? idTrouble(evidence)
       if (none !== undefined) return unproven(none)
       if (made.pairs.length === 0) return unproven('two users are needed: pass --auth twice')
       const owners = new Map<string, string>()
@@ -370,10 +374,10 @@ export const errors: readonly Check[] = [
           reproduce: 'env -u SENTRY_DSN npm start',
         })
       }
-      if (untracked.trackerRequests > 0 || untracked.refused.length > 0) {
+      if (untracked.refused.length > 0) {
         return fail({
           expected: 'no connection to a tracker',
-          got: `connections to ${untracked.refused[0] ?? 'a tracker of another run'}`,
+          got: `connections to ${untracked.refused[0]}`,
           fix: env('Read the DSN from SENTRY_DSN alone.'),
           reproduce: 'env -u SENTRY_DSN npm start',
         })

@@ -31,7 +31,7 @@ function sharedIds(exchanges: readonly Exchange[]): Set<string> {
 }
 
 /** The id each record of these exchanges has to have cannot be told when ids are missing or shared. */
-function idTrouble(evidence: Evidence): string | undefined {
+export function idTrouble(evidence: Evidence): string | undefined {
   const exchanges = answered(evidence)
   if (sharedIds(exchanges).size > 0) return 'ids are shared between requests; see req.id.unique'
   return undefined

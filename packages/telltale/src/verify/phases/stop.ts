@@ -24,10 +24,7 @@ export async function stopService(stage: Stage): Promise<Stop> {
       verifyRoute(token, 'work', { mark, ms: IN_FLIGHT_MS * options.scale }, { agent }),
     )
     // In the handler, by its own word.
-    await stage.until(
-      () => service.capture.records().some((record) => record.text.includes(mark)),
-      2000,
-    )
+    await stage.until(() => service.capture.lines.some(({ text }) => text.includes(mark)), 2000)
   } else if (options.slowRoute !== undefined) {
     inFlight = client.ask({
       purpose: 'slow',

@@ -3,7 +3,7 @@ import { byRequest, finishedOf, type Inbound, type Marked, type Traffic } from '
 import { type Exchange, inParallel } from '../http.js'
 import { sleep } from '../pulse.js'
 import type { Stage } from '../stage.js'
-import { verifyRoute } from '../verify-routes.js'
+import { BASE, TOKEN_HEADER, verifyRoute } from '../verify-routes.js'
 
 const ORDINARY = 60
 const MISSING = 140
@@ -182,6 +182,7 @@ async function sampleAnswers(
 async function sendIds(stage: Stage): Promise<Inbound[]> {
   const { client } = stage
   const host = new URL(client.base).host
+  const path = stage.hasRoutes ? `${BASE}whoami` : (stage.options.routes[0]?.path ?? '/')
   const inbound: Inbound[] = []
   const send = async (
     kind: string,
@@ -191,7 +192,7 @@ async function sendIds(stage: Stage): Promise<Inbound[]> {
   ): Promise<void> => {
     const line = Buffer.concat([Buffer.from('X-Request-ID: '), value, Buffer.from('\r\n')])
     const head = Buffer.concat([
-      Buffer.from(`GET ${stage.missingPath('id')} HTTP/1.1\r\nHost: ${host}\r\n`),
+      Buffer.from(`GET ${path} HTTP/1.1\r\nHost: ${host}\r\n${TOKEN_HEADER}: ${stage.token}\r\n`),
       line,
       ...(twice ? [Buffer.from('X-Request-ID: second-id-of-two-1\r\n')] : []),
       Buffer.from('Connection: close\r\n\r\n'),

@@ -10,8 +10,7 @@ export async function runUntracked(
   stage: Stage,
   tracked: Deliberate | undefined,
 ): Promise<Untracked> {
-  const { client, service, tracker, options } = stage
-  const before = tracker.requests
+  const { client, service, options } = stage
   const ordinary = await inParallel(20, 2, (index) =>
     client.ask({ purpose: 'untracked', path: stage.missingPath(`untracked${index}`) }),
   )
@@ -42,7 +41,6 @@ export async function runUntracked(
   return {
     isUp,
     failure: undefined,
-    trackerRequests: tracker.requests - before,
     refused: service.reports.flatMap((report) => (report.type === 'refused' ? [report.host] : [])),
     error,
     ordinary,

@@ -1,0 +1,84 @@
+// Check 25: a service with one fault fails exactly the check that is about it.
+import assert from 'node:assert/strict'
+import { after, before, test } from 'node:test'
+import { startPostgres } from '../../node/test/services/postgres.js'
+import { inTurns, verify } from './verify.js'
+
+const MUTANTS = {
+  'console.log line': 'logs.json',
+  'pretty logger': 'logs.json',
+  'id missing on 404': 'req.id.header',
+  'id shared across requests': 'req.id.unique',
+  'ALS lost after body': 'req.id.body',
+  'header absent on 500': 'req.id.header',
+  'latency in seconds': 'req.finished',
+  'double finished line': 'req.finished',
+  'event twice': 'err.once',
+  'no user': 'err.context',
+  'no tags': 'err.context',
+  'user leaks between requests': 'err.isolation',
+  'password in body log': 'secret.none',
+  'token in query': 'secret.none',
+  'Authorization in event': 'secret.none',
+  'DB password in ready body': 'secret.none',
+  'ready always 200': 'health.cut.reset',
+  'ready hangs on stall': 'health.cut.stall',
+  'live touches DB': 'health.live',
+  'never recovers': 'health.recover',
+  'crash on cut': 'health.cut.alive',
+  'log lost at crash': 'crash.log',
+  'exit 0 on crash': 'crash.exit',
+  'SIGTERM ignored': 'stop.graceful',
+  'in-flight dropped': 'stop.graceful',
+  'ready 200 while draining': 'stop.graceful',
+  'verify route open without token': 'safety.hidden',
+}
+
+let postgres
+before(async () => {
+  postgres = await startPostgres({ maxConnections: 100 })
+})
+after(() => postgres.stop())
+
+const FLAGS = ['--error-route', 'GET /fail', '--auth', 'X-User: ada', '--auth', 'X-User: grace']
+const COMMAND = ['node', 'fixtures/reference/service.mjs']
+
+async function run(mutant, flags = []) {
+  return await verify([...FLAGS, ...flags, '--', ...COMMAND], {
+    env: { DATABASE_URL: postgres.url, MUTANT: mutant },
+  })
+}
+
+test('24: a service that keeps every promise passes every check', async () => {
+  const { report, code, text } = await run('')
+  assert.deepEqual(
+    report.checks.filter(({ status }) => status !== 'pass'),
+    [],
+    text,
+  )
+  assert.equal(code, 0)
+})
+
+test('25: 27 mutants, and each fails exactly its own check', { concurrency: 3 }, async (t) => {
+  assert.equal(Object.keys(MUTANTS).length, 27)
+  const turn = inTurns(3)
+  await Promise.all(
+    Object.entries(MUTANTS).map(([mutant, expected]) =>
+      t.test(`25: "${mutant}" fails ${expected} and nothing else`, () =>
+        turn(async () => {
+          const flags = expected === 'health.recover' ? ['--recover-timeout', '4'] : []
+          const { report, code, text } = await run(mutant, flags)
+          const failed = report.checks.filter(({ status }) => ['fail', 'error'].includes(status))
+          assert.deepEqual(
+            failed.map(({ id }) => id),
+            [expected],
+            `${JSON.stringify(failed, undefined, 2)}\n${text}`,
+          )
+          const [{ fix, expected: wanted, got }] = failed
+          assert.ok(fix.text && wanted && got, 'a failure says what to do')
+          assert.equal(code, 1)
+        }),
+      ),
+    ),
+  )
+})
