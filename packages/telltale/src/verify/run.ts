@@ -212,6 +212,7 @@ export function createRun(
     const metrics = await phase('metrics', () => scrapeMetrics(stage))
     if (metrics !== undefined) evidence.metrics = metrics
     if (stage.ready === undefined) evidence.noCut = 'no ready route was found'
+    else if (!isReady) evidence.noCut = 'the service was never ready; see health.ready'
     else if (dependenciesOf(proxy.targets.values()).length === 0) {
       evidence.noCut = noDependency(options, service)
     } else evidence.cuts = await phase('cuts', () => cutDependencies(stage))
@@ -258,7 +259,7 @@ export function createRun(
           live: stage.live,
           ready: stage.ready,
         })
-        if (stage.ready !== undefined) await waitUntilReady(found, 10_000)
+        if (isReady) await waitUntilReady(found, 10_000)
         return await work(found)
       } catch (error) {
         if (error instanceof UsageError) return failed(error.message)

@@ -47,7 +47,12 @@ function firstEvent(evidence: Evidence): { made: Deliberate; item: TrackerItem }
   const [made] = evidence.errors?.single ?? []
   const item = evidence.tracker
     .events()
-    .find((one) => made !== undefined && one.at >= made.exchange.at)
+    .find(
+      (one) =>
+        made !== undefined &&
+        one.at >= made.exchange.at &&
+        one.at <= made.exchange.at + evidence.options.errorTimeoutMs,
+    )
   return made === undefined || item === undefined ? undefined : { made, item }
 }
 
@@ -152,7 +157,9 @@ export const errors: readonly Check[] = [
       if (made === undefined) return unproven(NO_ROUTE)
       const first = firstEvent(evidence)
       if (first === undefined) return unproven('no event came; see err.event')
-      // The best of them counts: a route of the service knows its user, ours may not.
+      const trouble = idTrouble(evidence)
+      if (trouble !== undefined) return unproven(trouble)
+      // The worst of them counts: what a route of the service leaves out is left out.
       const candidates = made.single.flatMap((one) =>
         eventsOf(evidence, one)
           .slice(0, 1)

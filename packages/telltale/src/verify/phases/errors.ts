@@ -33,11 +33,12 @@ export async function provokeErrors(stage: Stage): Promise<Errors | undefined> {
     const exchange = await client.ask({ ...ask, path: `${ask.path}&${canaries.query}` })
     return { exchange, user: `verify-${user}`, source: 'verify' }
   }
-  const viaRoute = async (user: number): Promise<Deliberate> => {
+  const viaRoute = async (user: number, isFirst = false): Promise<Deliberate> => {
     const route = errorRoute as NonNullable<typeof errorRoute>
     const signedIn = stage.signedIn(user)
     const planted = canaries.headers(auth.length > 0 || undefined !== signedIn.authorization)
-    const query = `${route.path.includes('?') ? '&' : '?'}${canaries.query}`
+    // The first is the route as it was named: some compare it whole.
+    const query = isFirst ? '' : `${route.path.includes('?') ? '&' : '?'}${canaries.query}`
     const exchange = await client.ask({
       purpose: 'throw',
       method: route.method,
@@ -50,7 +51,8 @@ export async function provokeErrors(stage: Stage): Promise<Errors | undefined> {
   const single: Deliberate[] = []
   if (hasRoutes) single.push(await viaVerify('telltale-0', undefined, 'throw'))
   if (errorRoute !== undefined) {
-    for (let user = 0; user < Math.max(1, auth.length); user++) single.push(await viaRoute(user))
+    for (let user = 0; user < Math.max(1, auth.length); user++)
+      single.push(await viaRoute(user, true))
   }
   await stage.until(
     () => single.every((one) => eventsOf(stage, one.exchange) > 0),

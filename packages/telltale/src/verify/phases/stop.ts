@@ -65,7 +65,7 @@ export async function stopService(stage: Stage): Promise<Stop> {
         agent: kept,
       })
       if (answer.status !== 0) readyAfter.push(answer)
-      isAsking = answer.status !== 503 && refusedMs === undefined
+      isAsking = answer.status === 200
     }
     await stage.until(() => !service.isAlive(), 50)
   }

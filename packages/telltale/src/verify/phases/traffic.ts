@@ -147,7 +147,7 @@ async function sampleAnswers(
   stage: Stage,
   route: { method: string; path: string },
 ): Promise<Traffic['answers']> {
-  const { client, options, token, hasRoutes } = stage
+  const { client, token, hasRoutes } = stage
   const answers: { kind: string; exchange: Exchange }[] = []
   const add = async (kind: string, ask: Parameters<typeof client.ask>[0]): Promise<void> => {
     answers.push({ kind, exchange: await client.ask(ask) })
@@ -166,14 +166,6 @@ async function sampleAnswers(
   })
   if (hasRoutes) {
     await add('a streamed answer', verifyRoute(token, 'work', { mark: 'stream', stream: 1 }))
-    await add('a 500', verifyRoute(token, 'throw', { mark: 'answer' }))
-  }
-  if (options.errorRoute !== undefined) {
-    await add(`the error of ${options.errorRoute.path}`, {
-      purpose: 'answer',
-      ...options.errorRoute,
-      headers: stage.signedIn(0),
-    })
   }
   return answers
 }
