@@ -49,7 +49,7 @@ async function verifyService(options: VerifyOptions, startedAt: Date): Promise<n
     const report = makeReport(evidence, judge(evidence, choose(options)), durationMs)
     terminal.clear()
     await run.close()
-    await writeReports(options, report, makeTimeline(evidence, durationMs), evidence)
+    writeReports(options, report, makeTimeline(evidence, durationMs), evidence)
     if (!options.json && !options.tap) process.stdout.write(`${renderPeople(report, terminal)}\n`)
     return report.exitCode
   } catch (error) {
