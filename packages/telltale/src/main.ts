@@ -11,8 +11,11 @@ telltale verify --help tells more.`
 /** Runs a command and sets the exit code; never throws. */
 export async function main(argv: readonly string[]): Promise<void> {
   const [command, ...rest] = argv
-  if (command === 'verify') process.exitCode = await verify(rest)
-  else if (command === '--version' || command === '-v') process.stdout.write(`${VERSION}\n`)
+  if (command === 'verify') {
+    const code = await verify(rest)
+    // Everything is closed; a wait that is under way must not hold the answer back.
+    process.stdout.write('', () => process.exit(code))
+  } else if (command === '--version' || command === '-v') process.stdout.write(`${VERSION}\n`)
   else if (
     command === undefined ||
     command === '--help' ||

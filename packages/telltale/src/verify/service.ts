@@ -77,6 +77,9 @@ export async function startService(
   const { command, cwd, name } = settings
   const child = launch()
   listener = child.pid ?? 0
+  // The last resort, should verify itself die: nothing outlives it.
+  const onExit = (): void => killAll(members())
+  process.once('exit', onExit)
 
   function launch(): ChildProcess {
     const env: Record<string, string | undefined> = {
@@ -223,6 +226,11 @@ export async function startService(
     return pids
   }
 
+  function killAll(pids: ReadonlySet<number>): void {
+    if (child.pid !== undefined) kill(-child.pid, 'SIGKILL')
+    for (const pid of pids) if (isRunning(pid)) kill(pid, 'SIGKILL')
+  }
+
   return {
     name,
     capture,
@@ -261,8 +269,8 @@ export async function startService(
         await pulse.until(() => !left(), isTold ? 300 : STOP_MS)
       }
       for (const pid of members()) all.add(pid)
-      if (child.pid !== undefined) kill(-child.pid, 'SIGKILL')
-      for (const pid of all) if (isRunning(pid)) kill(pid, 'SIGKILL')
+      killAll(all)
+      process.off('exit', onExit)
       await pulse.until(() => !left(), 2000)
       child.stdout?.destroy()
       child.stderr?.destroy()
