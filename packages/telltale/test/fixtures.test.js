@@ -151,7 +151,7 @@ test('whole runs', { concurrency: true }, async (t) => {
       assert.equal(all[id], 'fail', id)
     }
     for (const check of report.checks.filter(({ status }) => status === 'fail')) {
-      assert.ok(check.expected && check.got && check.fix.text, check.id)
+      assert.ok(check.expected && check.got && check.fix.text && check.reproduce, check.id)
     }
     for (const check of report.checks.filter(({ status }) => status === 'unproven')) {
       assert.ok(check.detail, `${check.id} says why`)

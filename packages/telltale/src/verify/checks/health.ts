@@ -18,10 +18,19 @@ import {
 const LIVE_MS = 1000
 const READY_MS = 2000
 
+/** What the paths answered that were tried. */
+const triedAnswers = ({ exchanges }: Evidence): string[] => [
+  exchanges
+    .filter(({ purpose }) => purpose === 'discovery')
+    .map(({ path, status, failure }) => `${path} ${status || failure}`)
+    .join(', '),
+]
+
 const NO_LIVE = (evidence: Evidence): Verdict =>
   fail({
     expected: 'a live route that answers 200',
-    got: `none at ${evidence.health?.tried.slice(0, 9).join(', ')}`,
+    got: 'none',
+    evidence: triedAnswers(evidence),
     fix: edit(
       'Serve /api/v1/health/live/ with 200, before all middleware. The kit does; or name yours with --live.',
     ),
@@ -31,7 +40,8 @@ const NO_LIVE = (evidence: Evidence): Verdict =>
 const NO_READY = (evidence: Evidence): Verdict =>
   fail({
     expected: 'a ready route that answers 200',
-    got: `none at ${[...new Set(evidence.health?.tried)].slice(-9).join(', ')}`,
+    got: 'none',
+    evidence: triedAnswers(evidence),
     fix: edit(
       'Serve /api/v1/health/ready/: 200 when every critical dependency answers, else 503. The kit does; or name yours with --ready.',
     ),

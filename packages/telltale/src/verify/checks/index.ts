@@ -56,6 +56,17 @@ export function choose({ only, skip: left }: VerifyOptions): readonly Check[] {
 const isRecipe = (id: string): boolean =>
   CHECKS.some((check) => check.id === id && check.isRecipe === true)
 
+/** A failure that no single request shows is shown by a run of its check alone. */
+function withReproduction(check: Check, verdict: Verdict, { options }: Evidence): Verdict {
+  if (verdict.status !== 'fail' || verdict.reproduce !== undefined) return verdict
+  const { command, url } = options
+  const service =
+    url !== undefined
+      ? ` --url ${url.origin}`
+      : ` -- ${typeof command === 'string' ? command : command.join(' ')}`
+  return { ...verdict, reproduce: `npx telltale verify --only ${check.id}${service}` }
+}
+
 /** Judges a run. A check that throws is an error of ours, never a pass. */
 export function judge(evidence: Evidence, checks: readonly Check[]): Result[] {
   const isAttached = evidence.options.url !== undefined
@@ -73,7 +84,7 @@ export function judge(evidence: Evidence, checks: readonly Check[]): Result[] {
       return { check, ...skip('not on a service elsewhere') }
     }
     try {
-      return { check, ...check.run(evidence) }
+      return { check, ...withReproduction(check, check.run(evidence), evidence) }
     } catch (error) {
       return {
         check,
