@@ -111,3 +111,14 @@ test('verify routes: burst writes one line for each value, whatever it is', asyn
   const answer = await request(port, '/__telltale/verify/burst?mark=b', { headers: SHOWN })
   assert.equal(running.logs.of('verify_burst').length, JSON.parse(answer.body).lines)
 })
+
+test('verify routes: throw is its own error, whatever the application refused before', async () => {
+  process.env.TELLTALE_VERIFY_TOKEN = TOKEN
+  const app = express()
+  app.use((_req, _res, next) => next(Object.assign(new Error('who are you'), { status: 401 })))
+  app.use((error, _req, res, _next) => res.status(error.status).end(error.message))
+  const port = await listen(app)
+  await request(port, '/__telltale/verify/throw?message=asked+for', { headers: SHOWN })
+  await running.tracker.next()
+  assert.equal(running.tracker.events[0].exception.values.at(-1).value, 'asked for')
+})

@@ -68,6 +68,11 @@ export function createCanaries(): Canaries {
   }
 }
 
+/** True for a header that carries a planted secret and nothing else of use. */
+export function isPlanted(value: string): boolean {
+  return /canary[0-9a-f]{18}|^eyJ[\w-]+\.eyJ[\w-]+\./.test(value)
+}
+
 /** The forms in which a secret may come out: as it is, base64 (at each offset), URL-encoded. */
 export function formsOf(value: string): string[] {
   const forms = new Set([value, encodeURIComponent(value)])

@@ -1,6 +1,8 @@
 /** Requests to the service, timed, kept, and never thrown: an answer that does not come is an observation too. */
+
 import { Agent, request as httpRequest, type IncomingHttpHeaders } from 'node:http'
 import { connect } from 'node:net'
+import { isPlanted } from './canaries.js'
 
 /** One request and what came back. */
 export type Exchange = {
@@ -183,13 +185,14 @@ function idOf(headers: IncomingHttpHeaders): string | undefined {
   return undefined
 }
 
-/** A command line that sends the same request again. */
+/** A command line that sends the same request again; planted secrets are left out of its headers. */
 export function curlOf(base: string, exchange: Exchange): string {
   const parts = ['curl -i']
   if (exchange.method === 'HEAD') parts[0] = 'curl -I'
   else if (exchange.method !== 'GET') parts.push(`-X ${exchange.method}`)
   for (const [name, value] of Object.entries(exchange.sent)) {
-    if (!/^content-length$/i.test(name)) parts.push(`-H ${quote(`${name}: ${value}`)}`)
+    if (!/^content-length$/i.test(name) && !isPlanted(value))
+      parts.push(`-H ${quote(`${name}: ${value}`)}`)
   }
   if (exchange.sentBody !== '' && exchange.sentBody.length < 500) {
     parts.push(`--data-binary ${quote(exchange.sentBody)}`)

@@ -19,12 +19,12 @@ const LIVE_MS = 1000
 const READY_MS = 2000
 
 /** What the paths answered that were tried. */
-const triedAnswers = ({ exchanges }: Evidence): string[] => [
-  exchanges
+const triedAnswers = ({ exchanges }: Evidence): string[] => {
+  const answers = exchanges
     .filter(({ purpose }) => purpose === 'discovery')
     .map(({ path, status, failure }) => `${path} ${status || failure}`)
-    .join(', '),
-]
+  return [[...new Set(answers)].join(', ')]
+}
 
 const NO_LIVE = (evidence: Evidence): Verdict =>
   fail({
@@ -139,7 +139,8 @@ function judgeCut(evidence: Evidence, mode: Cut['mode']): Verdict {
         reproduce,
       })
     }
-    told.push(`${name}: ${first.status} after ${(noticedMs / 1000).toFixed(1)} s`)
+    const word = first.status === 503 ? '503' : 'told as degraded'
+    told.push(`${name}: ${word} after ${(noticedMs / 1000).toFixed(1)} s`)
   }
   return pass(told.join('; '))
 }

@@ -1,5 +1,6 @@
 /** The report as one HTML file: offline, no script, nothing loaded from anywhere. */
 import type { Status } from '../checks/check.js'
+import { placeText } from '../checks/logs.js'
 import { html } from './escape.js'
 import type { Report, ReportedCheck, Timeline } from './report.js'
 import { renderTimeline } from './timeline.js'
@@ -63,11 +64,11 @@ function section(
   return `<section>
 <h2>${title}</h2>
 <p class="lead">${lead}</p>
-<ol>${checks.map(renderCheck).join('\n')}</ol>
+<ol>${checks.map((check) => renderCheck(check, report.service.cwd)).join('\n')}</ol>
 </section>`
 }
 
-function renderCheck(check: ReportedCheck): string {
+function renderCheck(check: ReportedCheck, cwd: string): string {
   const { id, title, criterion, status, detail, expected, got, evidence, cause, fix, reproduce } =
     check
   const row = (name: string, content: string): string => `<dt>${name}</dt><dd>${content}</dd>`
@@ -77,7 +78,7 @@ function renderCheck(check: ReportedCheck): string {
     evidence === undefined || evidence.length === 0
       ? ''
       : row('evidence', evidence.map((text) => `<pre>${html(text)}</pre>`).join('')),
-    cause === undefined ? '' : row('cause', `<code>${html(`${cause.file}:${cause.line}`)}</code>`),
+    cause === undefined ? '' : row('cause', `<code>${html(placeText(cwd, cause))}</code>`),
     fix === undefined ? '' : row('fix', html(fix.text)),
     reproduce === undefined ? '' : row('reproduce', `<pre>${html(reproduce)}</pre>`),
   ].join('')

@@ -69,12 +69,13 @@ export function renderTimeline(timeline: Timeline): string {
   }
 
   label('cuts', ROWS.cuts)
+  let flags = 0
   for (const { at, until = at, kind, label: what } of timeline.marks) {
     if (kind === 'cut') bar(at, until, ROWS.cuts, 'cut', `${what}, ${seconds(until - at)}`)
     if (kind === 'signal') {
       parts.push(
         `<path class="signal" d="M${n(x(at))} 20V${HEIGHT - 22}"><title>${html(`${what} at ${seconds(at)}`)}</title></path>`,
-        `<text class="flag" x="${n(Math.min(x(at) + 4, WIDTH - 90))}" y="${ROWS.cuts + 13}">${html(what)}</text>`,
+        `<text class="flag" x="${n(Math.min(x(at) + 4, WIDTH - 90))}" y="${ROWS.cuts + 13 + (flags++ % 2) * 13}">${html(what)}</text>`,
       )
     }
   }
