@@ -164,7 +164,10 @@ export const EVENTS: Readonly<
     level: 'info',
     meaning: 'init is done; says what is on, what is off, and why',
   },
-  verify_work: { level: 'info', meaning: 'a verify route at work; only with TELLTALE_VERIFY_TOKEN' },
+  verify_work: {
+    level: 'info',
+    meaning: 'a verify route at work; only with TELLTALE_VERIFY_TOKEN',
+  },
   verify_burst: { level: 'info', meaning: 'a value that loggers stumble over; as verify_work' },
   verify_crash: { level: 'info', meaning: 'a line before a deliberate crash; as verify_work' },
   request_finished: {

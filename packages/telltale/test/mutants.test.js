@@ -59,9 +59,9 @@ test('24: a service that keeps every promise passes every check', async () => {
   assert.equal(code, 0)
 })
 
-test('25: 27 mutants, and each fails exactly its own check', { concurrency: 3 }, async (t) => {
+test('25: 27 mutants, and each fails exactly its own check', { concurrency: true }, async (t) => {
   assert.equal(Object.keys(MUTANTS).length, 27)
-  const turn = inTurns(3)
+  const turn = inTurns(2)
   await Promise.all(
     Object.entries(MUTANTS).map(([mutant, expected]) =>
       t.test(`25: "${mutant}" fails ${expected} and nothing else`, () =>

@@ -1,7 +1,8 @@
 /** A run from start to end: its phases in their order, each in the process it needs. */
 import { randomBytes } from 'node:crypto'
-import { createReadStream, existsSync, readFileSync } from 'node:fs'
+import { createReadStream, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createCanaries } from './canaries.js'
 import { createCapture } from './capture.js'
@@ -124,6 +125,9 @@ export function createRun(
     }
 
     const led = await leadDependencies(options, proxy)
+    // What clients keep on disk for a tracker that is away must not wait for a later start.
+    const temporary = mkdtempSync(join(tmpdir(), 'telltale-run-'))
+    closers.push(() => rmSync(temporary, { recursive: true, force: true }))
     const wantedPort = options.port ?? (await freePort())
     const start = async (
       name: string,
@@ -145,6 +149,7 @@ export function createRun(
             SENTRY_ENVIRONMENT: 'telltale-verify',
             SENTRY_RELEASE: 'telltale-verify@1',
             PORT: String(port),
+            TMPDIR: temporary,
             ...led.env,
             ...env,
             ...options.env,
