@@ -49,7 +49,9 @@ export const crash: readonly Check[] = [
         (one) => {
           if (one.exit === undefined)
             return unproven('the process did not die of it; see crash.exit')
-          if (one.records.length === 0) return unproven('there are no JSON lines; see logs.json')
+          if (evidence.capture.records().length === 0) {
+            return unproven('there are no JSON lines; see logs.json')
+          }
           const burst = one.records.filter((record) => record.raw.mark === one.mark)
           const lost = one.kind === 'route' ? 0 : one.lines - burst.length
           const fatal = one.records.findLast((record) => isFatalLevel(record.level))

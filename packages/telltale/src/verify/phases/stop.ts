@@ -53,6 +53,7 @@ export async function stopService(stage: Stage): Promise<Stop> {
   let refusedMs: number | undefined
   // The kept connection is how a load balancer learns; a new one is how the next client does.
   let isAsking = stage.ready !== undefined
+  let asking: Agent | false = kept
   while (stage.now() - at < EXIT_MS * options.scale && service.isAlive()) {
     if (refusedMs === undefined && !(await isOpen(service.port, service.host))) {
       refusedMs = stage.now() - at
@@ -62,10 +63,11 @@ export async function stopService(stage: Stage): Promise<Stop> {
         purpose: 'ready',
         path: stage.ready as string,
         timeoutMs: 2000,
-        agent: kept,
+        agent: asking,
       })
       if (answer.status !== 0) readyAfter.push(answer)
-      isAsking = answer.status === 200
+      isAsking = answer.status === 200 || (answer.status === 0 && asking !== false)
+      if (answer.status === 0) asking = false
     }
     await stage.until(() => !service.isAlive(), 50)
   }
