@@ -107,6 +107,21 @@ test('the command', { concurrency: true }, async (t) => {
     rmSync(folder, { recursive: true })
   })
 
+  add('31: a start script that needs a shell: the service is found, judged and ended', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'telltale-cli-'))
+    const word = `left-over-${process.pid}-shell`
+    const file = new URL('./fixtures/odd/tiny.mjs', import.meta.url).pathname
+    const script = `MODE=plain node '${file}' && echo never`
+    writeFileSync(join(folder, 'package.json'), JSON.stringify({ scripts: { start: script } }))
+    const { report, text } = await verify(['--only', 'boot,safety,stop.twice'], {
+      cwd: folder,
+      env: { LEFT_OVER: word },
+    })
+    assert.equal(report.summary.pass, 3, text)
+    assert.equal(await leftOvers(`LEFT_OVER=${word}`), '')
+    rmSync(folder, { recursive: true })
+  })
+
   add('a wrong option, a wrong value, and nothing to start are told with a remedy', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'telltale-cli-'))
     for (const [args, code, said] of [

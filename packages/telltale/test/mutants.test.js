@@ -1,8 +1,12 @@
 // Check 25: a service with one fault fails exactly the check that is about it.
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { startPostgres } from '../../node/test/services/postgres.js'
-import { inTurns, verify } from './verify.js'
+import { inTurns, statuses, verify } from './verify.js'
 
 const MUTANTS = {
   'console.log line': 'logs.json',
@@ -57,6 +61,44 @@ test('24: a service that keeps every promise passes every check', async () => {
     text,
   )
   assert.equal(code, 0)
+})
+
+test('36: attached with its lines and its token, the same service passes what can be judged', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'telltale-attach-'))
+  const logs = join(folder, 'lines.log')
+  const token = '0123456789abcdef0123456789abcdef'
+  const service = spawn(process.execPath, [join(import.meta.dirname, COMMAND[1])], {
+    env: { ...process.env, DATABASE_URL: postgres.url, TELLTALE_VERIFY_TOKEN: token, PORT: '0' },
+    stdio: ['ignore', openSync(logs, 'w'), 'inherit'],
+  })
+  let port
+  while (port === undefined) {
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    port = /"port":(\d+)/.exec(readFileSync(logs, 'utf8'))?.[1]
+  }
+  const { report, code, text } = await verify(
+    ['--url', `http://127.0.0.1:${port}`, '--logs', logs],
+    { env: { TELLTALE_VERIFY_TOKEN: token } },
+  )
+  service.kill('SIGKILL')
+  const all = statuses(report)
+  for (const id of [
+    ...['logs.json', 'logs.single-line', 'logs.schema', 'req.id.shared', 'req.id.body'],
+    ...['req.finished', 'req.id.inbound', 'health.live', 'health.ready', 'metrics', 'secret.none'],
+  ]) {
+    assert.equal(
+      all[id],
+      'pass',
+      `${id}: ${text}${JSON.stringify(report.checks.find((c) => c.id === id))}`,
+    )
+  }
+  assert.deepEqual(
+    report.checks.filter(({ status }) => status === 'fail'),
+    [],
+  )
+  assert.equal(all['health.cut.reset'], 'skip')
+  assert.equal(code, 0)
+  rmSync(folder, { recursive: true })
 })
 
 test('25: 27 mutants, and each fails exactly its own check', { concurrency: true }, async (t) => {

@@ -1,15 +1,16 @@
 /** A run from start to end: its phases in their order, each in the process it needs. */
 import { randomBytes } from 'node:crypto'
-import { createReadStream, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { attach } from './attach.js'
 import { createCanaries } from './canaries.js'
-import { createCapture } from './capture.js'
+import { leadDependencies } from './dependencies.js'
 import type { Crash, Evidence, Mark, Untracked } from './evidence.js'
 import { findHealth } from './health.js'
 import { createClient } from './http.js'
-import { isLoopback, UsageError, type VerifyOptions } from './options.js'
+import { UsageError, type VerifyOptions } from './options.js'
 import { crashService } from './phases/crash.js'
 import { cutDependencies, dependenciesOf } from './phases/cut.js'
 import { provokeErrors } from './phases/errors.js'
@@ -24,12 +25,6 @@ import { isOpen, type Service, startService } from './service.js'
 import type { Stage } from './stage.js'
 import { parseObject, startTracker } from './tracker.js'
 import { TOKEN_VARIABLE, verifyRoute } from './verify-routes.js'
-
-export type Run = {
-  readonly evidence: Evidence
-  /** Ends everything the run opened. */
-  close(): Promise<void>
-}
 
 /** Tells what happens now, for the progress line. */
 export type Progress = (what: string) => void
@@ -120,7 +115,7 @@ export function createRun(
         tracker,
         canaries,
         token,
-        onClient: (client) => closers.push(() => client.close()),
+        onClose: (close) => closers.push(close),
       })
     }
 
@@ -338,71 +333,7 @@ function noDependency(options: VerifyOptions, service: Service): string {
     : 'no Node process was seen, so its connections cannot be led: name them with --dep database=env:DATABASE_URL'
 }
 
-type Led = {
-  readonly env: Record<string, string>
-  readonly secrets: { readonly place: string; readonly value: string }[]
-}
-
-/** Puts the proxy before the dependencies that the user names by variable, and names the others. */
-async function leadDependencies(
-  options: VerifyOptions,
-  proxy: Awaited<ReturnType<typeof startProxy>>,
-): Promise<Led> {
-  const env: Record<string, string> = {}
-  const secrets: { place: string; value: string }[] = []
-  const dotenv = readDotenv(options.cwd)
-  const variable = (name: string): string | undefined =>
-    options.env[name] ?? process.env[name] ?? dotenv[name]
-  for (const { name, address, variable: from } of options.dependencies) {
-    if (address !== undefined) proxy.name(`${address.host}:${address.port}`, name)
-    if (from === undefined) continue
-    const value = variable(from)
-    const match = /^([a-z][\w+.-]*:\/\/(?:[^@/]*@)?)(\[[^\]]+\]|[^:/?#]+)(?::(\d+))?/i.exec(
-      value ?? '',
-    )
-    if (value === undefined || match === null) {
-      throw new UsageError(
-        `--dep ${name}=env:${from}: ${from} must hold a URL with a host, as postgres://127.0.0.1:5432/app.`,
-      )
-    }
-    const host = (match[2] as string).replace(/^\[|\]$/g, '')
-    const port = Number(match[3] ?? portOf(match[1] as string))
-    const led = await proxy.lead(name, host, port)
-    env[from] = `${match[1]}127.0.0.1:${led}${value.slice(match[0].length)}`
-  }
-  for (const [name, value] of Object.entries({ ...dotenv, ...process.env, ...options.env })) {
-    const password = /^[a-z][\w+.-]*:\/\/[^:@/]*:([^@/]{4,})@/i.exec(value ?? '')?.[1]
-    if (password !== undefined) {
-      secrets.push({ place: `the password in ${name}`, value: decodeURIComponent(password) })
-    } else if (/(?:PASSWORD|SECRET)$/.test(name) && (value ?? '').length >= 6) {
-      secrets.push({ place: name, value: value as string })
-    }
-  }
-  return { env, secrets }
-}
-
-function portOf(scheme: string): number {
-  if (/^postgres/.test(scheme)) return 5432
-  if (/^(?:mysql|mariadb)/.test(scheme)) return 3306
-  if (/^mongodb/.test(scheme)) return 27017
-  return /^rediss?:/.test(scheme) ? 6379 : 80
-}
-
-/** The variables of `.env`; only simple lines. */
-function readDotenv(cwd: string): Record<string, string> {
-  const file = join(cwd, '.env')
-  if (!existsSync(file)) return {}
-  const variables: Record<string, string> = {}
-  for (const line of readFileSync(file, 'utf8').split('\n')) {
-    const match = /^\s*(?:export\s+)?(\w+)\s*=\s*(.*?)\s*$/.exec(line)
-    if (match !== null) {
-      variables[match[1] as string] = (match[2] as string).replace(/^(['"])(.*)\1$/, '$2')
-    }
-  }
-  return variables
-}
-
-export function freePort(): Promise<number> {
+function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer()
     server.once('error', reject)
@@ -411,86 +342,4 @@ export function freePort(): Promise<number> {
       server.close(() => resolve(typeof address === 'object' && address ? address.port : 0))
     })
   })
-}
-
-type Attaching = {
-  stageOf(service: Service, client: Stage['client'], found: Partial<Stage>): Stage
-  phase<T>(label: string, work: () => Promise<T>): Promise<T>
-  onClient(client: Stage['client']): void
-  now(): number
-  readonly pulse: ReturnType<typeof createPulse>
-  readonly marks: Mark[]
-  readonly startedAt: Date
-  readonly tracker: Evidence['tracker']
-  readonly canaries: Evidence['canaries']
-  readonly token: string
-}
-
-/** A service that runs already: only what can be seen from outside, and in its log when we are told where. */
-async function attach(options: VerifyOptions, url: URL, run: Attaching): Promise<Evidence> {
-  const { now, pulse } = run
-  const capture = createCapture(pulse, now)
-  if (options.logs === '-') capture.attach('stdout', process.stdin)
-  else if (options.logs !== undefined) followFile(options.logs, capture, run)
-  const client = createClient(url.hostname.replace(/^\[|\]$/g, ''), Number(url.port || 80), now)
-  run.onClient(client)
-  if (!(await isOpen(Number(url.port || 80), url.hostname))) {
-    throw new UsageError(`Nothing answers at ${url.origin}.`, 3)
-  }
-  // With the service's own token its verify routes can be used here too.
-  const token = process.env[TOKEN_VARIABLE] ?? run.token
-  const isHarmless = !isLoopback(url.hostname)
-  const whoami = isHarmless ? undefined : await client.ask(verifyRoute(token, 'whoami'))
-  const kit = whoami?.status === 200 ? parseObject(whoami.body)?.kit : undefined
-  const health = await run.phase('look for the health routes', () => findHealth(client, options))
-  const service = { capture, isAlive: () => true, reports: [] } as unknown as Service
-  const stage = run.stageOf(service, client, {
-    hasRoutes: typeof kit === 'string',
-    token,
-    live: health.live,
-    ready: health.ready,
-  })
-  const evidence: Evidence = {
-    options,
-    startedAt: run.startedAt,
-    token,
-    canaries: run.canaries,
-    knownSecrets: [],
-    base: client.base,
-    capture,
-    reports: [],
-    tracker: run.tracker,
-    exchanges: client.exchanges,
-    targets: [],
-    marks: run.marks,
-    health,
-    ...(typeof kit === 'string' && { kit }),
-    noCut: 'attached',
-  }
-  if (!isHarmless) evidence.traffic = await run.phase('requests', () => sendTraffic(stage))
-  evidence.probes = await run.phase('probes', () => askProbes(stage))
-  if (!isHarmless) {
-    const metrics = await run.phase('metrics', () => scrapeMetrics(stage))
-    if (metrics !== undefined) evidence.metrics = metrics
-  }
-  return evidence
-}
-
-/** Reads what is appended to a file from now on. */
-function followFile(
-  file: string,
-  capture: ReturnType<typeof createCapture>,
-  { pulse }: Attaching,
-): void {
-  if (!existsSync(file)) throw new UsageError(`--logs ${file}: there is no such file.`)
-  let at = readFileSync(file).length
-  const read = (): void => {
-    const stream = createReadStream(file, { start: at })
-    stream.on('data', (chunk) => {
-      at += chunk.length
-    })
-    capture.attach('stdout', stream)
-    stream.on('close', () => pulse.beat())
-  }
-  setInterval(read, 200).unref()
 }
