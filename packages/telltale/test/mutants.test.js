@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { startPostgres } from '../../node/test/services/postgres.js'
+import { CHECKS } from '../dist/verify/checks/index.js'
 import { inTurns, statuses, verify } from './verify.js'
 
 const MUTANTS = {
@@ -36,6 +37,25 @@ const MUTANTS = {
   'in-flight dropped': 'stop.graceful',
   'ready 200 while draining': 'stop.graceful',
   'verify route open without token': 'safety.hidden',
+}
+
+/** The checks that none of the 27 is about: each can fail too. */
+const MORE_MUTANTS = {
+  'time without zone': 'logs.schema',
+  'line breaks in lines': 'logs.single-line',
+  'console.error line': 'logs.stderr',
+  'ids cross': 'req.id.shared',
+  'any id is echoed': 'req.id.inbound',
+  'event without stack': 'err.event',
+  'line without event': 'err.linked',
+  'stack in the answer': 'err.response',
+  'silent without tracker': 'err.nodsn',
+  'delivery is awaited': 'err.dead',
+  'ready names nothing': 'health.ready',
+  'probes are logged': 'health.open',
+  'crash without event': 'crash.event',
+  'second signal hangs': 'stop.twice',
+  'metrics by path': 'metrics',
 }
 
 let postgres
@@ -101,26 +121,42 @@ test('36: attached with its lines and its token, the same service passes what ca
   rmSync(folder, { recursive: true })
 })
 
-test('25: 27 mutants, and each fails exactly its own check', { concurrency: true }, async (t) => {
-  assert.equal(Object.keys(MUTANTS).length, 27)
+async function assertFailsOnly(mutant, expected) {
+  const flags = expected === 'health.recover' ? ['--recover-timeout', '4'] : []
+  const { report, code, text } = await run(mutant, flags)
+  const failed = report.checks.filter(({ status }) => ['fail', 'error'].includes(status))
+  assert.deepEqual(
+    failed.map(({ id }) => id),
+    [expected].flat(),
+    `${JSON.stringify(failed, undefined, 2)}\n${text}`,
+  )
+  for (const { fix, expected: wanted, got, reproduce } of failed) {
+    assert.ok(fix.text && wanted && got && reproduce, 'a failure says what to do')
+  }
+  assert.equal(code, 1)
+}
+
+function eachMutant(t, mutants) {
   const turn = inTurns(2)
-  await Promise.all(
-    Object.entries(MUTANTS).map(([mutant, expected]) =>
+  return Promise.all(
+    Object.entries(mutants).map(([mutant, expected]) =>
       t.test(`25: "${mutant}" fails ${expected} and nothing else`, () =>
-        turn(async () => {
-          const flags = expected === 'health.recover' ? ['--recover-timeout', '4'] : []
-          const { report, code, text } = await run(mutant, flags)
-          const failed = report.checks.filter(({ status }) => ['fail', 'error'].includes(status))
-          assert.deepEqual(
-            failed.map(({ id }) => id),
-            [expected],
-            `${JSON.stringify(failed, undefined, 2)}\n${text}`,
-          )
-          const [{ fix, expected: wanted, got }] = failed
-          assert.ok(fix.text && wanted && got, 'a failure says what to do')
-          assert.equal(code, 1)
-        }),
+        turn(() => assertFailsOnly(mutant, expected)),
       ),
     ),
   )
+}
+
+test('25: 27 mutants, and each fails exactly its own check', { concurrency: true }, async (t) => {
+  assert.equal(Object.keys(MUTANTS).length, 27)
+  await eachMutant(t, MUTANTS)
+})
+
+test('every other check can fail too', { concurrency: true }, async (t) => {
+  await eachMutant(t, MORE_MUTANTS)
+  const ids = new Set([...Object.values(MUTANTS), ...Object.values(MORE_MUTANTS)].flat())
+  // It was started, and overhead never fails.
+  for (const { id } of CHECKS) {
+    if (!['boot.listening', 'overhead'].includes(id)) assert.ok(ids.has(id), `${id} has no mutant`)
+  }
 })

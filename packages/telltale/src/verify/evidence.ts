@@ -72,7 +72,14 @@ export type Traffic = {
   readonly inbound: readonly Inbound[]
   readonly slow: Exchange | undefined
   readonly aborted: Exchange | undefined
-  readonly burst: { readonly mark: string; readonly lines: number } | undefined
+  readonly burst:
+    | {
+        readonly mark: string
+        readonly lines: number
+        readonly from: number
+        readonly until: number
+      }
+    | undefined
 }
 
 export type Inbound = {

@@ -66,13 +66,3 @@ export function excerpt(text: string, max = 400): string {
 /** `1 line`, `2 lines`. */
 export const count = (n: number, what: string): string =>
   `${n} ${what}${n === 1 || what.endsWith('s') ? '' : 's'}`
-
-export function median(values: readonly number[]): number {
-  return percentile(values, 0.5)
-}
-
-/** 0 for no values. */
-export function percentile(values: readonly number[], share: number): number {
-  const sorted = [...values].sort((a, b) => a - b)
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0
-}

@@ -9,14 +9,13 @@ import {
   tagsOf,
 } from '../evidence.js'
 import { curlOf, type Exchange } from '../http.js'
+import { deadLimitMs, percentileMs } from '../phases/errors.js'
 import type { Json, TrackerItem } from '../tracker.js'
-import { type Check, count, edit, env, excerpt, fail, pass, percentile, unproven } from './check.js'
+import { type Check, count, edit, env, excerpt, fail, pass, unproven } from './check.js'
 import { idTrouble } from './requests.js'
 
 const NO_ROUTE =
   'no route is known that fails; name one with --error-route, or give the service the verify routes'
-/** Above the baseline, times three for noise. */
-const EXTRA_MS = 250
 
 /** Events by the exchange that caused them: by id, else by the one event there is. */
 function eventsOf(evidence: Evidence, { exchange }: Deliberate): TrackerItem[] {
@@ -293,7 +292,7 @@ export const errors: readonly Check[] = [
       const own = made?.single.findLast((one) => one.source === 'route')
       if (own === undefined)
         return unproven('no route of the service is known that fails; name one with --error-route')
-      const leak = /\n\s+at |node_modules\//.exec(own.exchange.body)
+      const leak = /(?:\n|\\n)\s+at \S|node_modules\//.exec(own.exchange.body)
       if (leak !== null) {
         return fail({
           expected: 'an answer without a stack trace',
@@ -419,16 +418,10 @@ export const errors: readonly Check[] = [
           fix: edit('Catch what the delivery of events throws.'),
         })
       }
-      const base95 = percentile(
-        made.baseline.map(({ ms }) => ms),
-        0.95,
-      )
-      const limit = (base95 * 3 + EXTRA_MS) * options.scale
+      const base95 = percentileMs(made.baseline, 0.95)
+      const limit = deadLimitMs(made.baseline, options.scale)
       for (const { mood, exchanges } of made.moods) {
-        const p95 = percentile(
-          exchanges.map(({ ms }) => ms),
-          0.95,
-        )
+        const p95 = percentileMs(exchanges, 0.95)
         if (p95 <= limit) continue
         return fail({
           expected: `p95 below ${limit.toFixed(0)} ms (${base95.toFixed(0)} ms with a tracker that is well)`,
@@ -440,11 +433,11 @@ export const errors: readonly Check[] = [
       const from = made.moods[0]?.from ?? 0
       const until = made.moods.at(-1)?.until ?? 0
       const warnings = capture.lines.filter(
-        ({ at, stream, text, record }) =>
+        ({ at, text, record }) =>
           at >= from &&
           at <= until &&
           record?.requestId === undefined &&
-          (stream === 'stderr' || /tracker|sentry/i.test(text)),
+          /tracker|sentry|ECONN|fetch failed/i.test(text),
       )
       if (warnings.length > made.moods.length + 1) {
         return fail({
@@ -454,14 +447,7 @@ export const errors: readonly Check[] = [
           fix: edit('Report failing delivery once a minute, with a count.'),
         })
       }
-      const worst = Math.max(
-        ...made.moods.map(({ exchanges }) =>
-          percentile(
-            exchanges.map(({ ms }) => ms),
-            0.95,
-          ),
-        ),
-      )
+      const worst = Math.max(...made.moods.map(({ exchanges }) => percentileMs(exchanges, 0.95)))
       return pass(
         `p95 ${worst.toFixed(0)} ms at worst, ${base95.toFixed(0)} ms with a tracker that is well; pid ${boot?.listener} lives`,
       )

@@ -1,6 +1,7 @@
 /** Live and ready: while all is well, while a dependency is away, and after it came back. */
 import type { Cut, Evidence } from '../evidence.js'
 import { curlOf, type Exchange } from '../http.js'
+import { percentile } from '../percentile.js'
 import { ANSWER_MS, hasNoticed, isAway, NOTICE_MS, nameOf } from '../phases/cut.js'
 import {
   type Check,
@@ -10,7 +11,6 @@ import {
   fail,
   manual,
   pass,
-  percentile,
   unproven,
   type Verdict,
 } from './check.js'
@@ -129,7 +129,8 @@ function judgeCut(evidence: Evidence, mode: Cut['mode']): Verdict {
         reproduce,
       })
     }
-    if (!namesIt(cut, first)) {
+    // When it is not named while all is well either, health.ready tells.
+    if (namesIt(cut, cut.before) && !namesIt(cut, first)) {
       return fail({
         expected: `an answer that names ${name}`,
         got: first.body === '' ? 'an empty body' : excerpt(first.body),

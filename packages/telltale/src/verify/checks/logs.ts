@@ -40,7 +40,13 @@ export const logs: readonly Check[] = [
           ),
         })
       }
-      const bad = stdout.filter(({ record, isUtf8 }) => record === undefined || !isUtf8)
+      // What hostile values do to lines, logs.single-line tells.
+      const burst = evidence.traffic?.burst
+      const bad = stdout.filter(
+        ({ at, record, isUtf8 }) =>
+          (record === undefined || !isUtf8) &&
+          !(burst !== undefined && at >= burst.from && at <= burst.until),
+      )
       const [first] = bad
       if (first === undefined) return pass(`${count(stdout.length, 'line')}`)
       const cause = findInSource(options.cwd, first.text)

@@ -1,5 +1,6 @@
 /** For information: what tracking costs. */
-import { type Check, median, pass, skip } from './check.js'
+import { median } from '../percentile.js'
+import { type Check, pass, skip } from './check.js'
 
 export const overhead: readonly Check[] = [
   {

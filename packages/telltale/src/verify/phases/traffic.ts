@@ -3,6 +3,7 @@ import { byRequest, finishedOf, type Inbound, type Marked, type Traffic } from '
 import { type Exchange, inParallel } from '../http.js'
 import { sleep } from '../pulse.js'
 import type { Stage } from '../stage.js'
+import { parseObject } from '../tracker.js'
 import { BASE, TOKEN_HEADER, verifyRoute } from '../verify-routes.js'
 
 const ORDINARY = 60
@@ -60,7 +61,7 @@ export async function sendTraffic(stage: Stage): Promise<Traffic> {
   const inbound = await sendIds(stage)
   const slowRoute = options.slowRoute
   const slow = hasRoutes
-    ? await work({ mark: 'slow', ms: SLOW_MS })
+    ? await leastDisturbed(() => work({ mark: 'slow', ms: SLOW_MS }))
     : slowRoute === undefined
       ? undefined
       : await client.ask({ purpose: 'slow', ...slowRoute, headers: stage.signedIn(0) })
@@ -75,7 +76,14 @@ export async function sendTraffic(stage: Stage): Promise<Traffic> {
   if (hasRoutes) {
     const mark = stage.mark('burst')
     const answer = await client.ask(verifyRoute(token, 'burst', { mark }))
-    burst = { mark, lines: Number(JSON.parse(answer.body || '{}').lines ?? 0) }
+    const lines = Number(parseObject(answer.body)?.lines ?? 0)
+    const from = answer.at
+    // Nothing else is asked until its lines are in: what stands between them is theirs.
+    await stage.until(
+      () => stage.service.capture.records().filter(({ raw }) => raw.mark === mark).length >= lines,
+      1000,
+    )
+    burst = { mark, lines, from, until: stage.now() }
   }
 
   // Secrets, in every place where a request may carry one.
@@ -142,6 +150,16 @@ const BODIES = [
     body: JSON.stringify({ text: 'y'.repeat(1024 * 1024) }),
   },
 ] as const
+
+/** Of up to three slow requests the one that a busy machine disturbed least: it is compared with a clock. */
+async function leastDisturbed(ask: () => Promise<Exchange>): Promise<Exchange> {
+  let best = await ask()
+  for (let times = 0; times < 2 && best.ms > SLOW_MS + 50; times++) {
+    const next = await ask()
+    if (next.ms < best.ms) best = next
+  }
+  return best
+}
 
 async function sampleAnswers(
   stage: Stage,
