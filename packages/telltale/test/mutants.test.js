@@ -137,7 +137,7 @@ async function assertFailsOnly(mutant, expected) {
 }
 
 function eachMutant(t, mutants) {
-  const turn = inTurns(2)
+  const turn = inTurns(3)
   return Promise.all(
     Object.entries(mutants).map(([mutant, expected]) =>
       t.test(`25: "${mutant}" fails ${expected} and nothing else`, () =>
