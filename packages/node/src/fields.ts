@@ -57,6 +57,12 @@ export const FIELDS: Readonly<
     meaning:
       'why: client_closed, server_closed, error (the application destroyed the answer with one), timeout, shutdown, crash, or the class of a failed check',
   },
+  event_id: {
+    type: 'string',
+    on: 'request_finished of a failure, with a tracker',
+    meaning:
+      'the event at the tracker, 32 hex digits; a storm of one error sends only some of them',
+  },
   request_id_in: {
     type: 'string',
     on: 'request_finished',
@@ -159,6 +165,12 @@ export const EVENTS: Readonly<
     level: 'info',
     meaning: 'init is done; says what is on, what is off, and why',
   },
+  verify_work: {
+    level: 'info',
+    meaning: 'a verify route at work; only with TELLTALE_VERIFY_TOKEN',
+  },
+  verify_burst: { level: 'info', meaning: 'a value that loggers stumble over; as verify_work' },
+  verify_crash: { level: 'info', meaning: 'a line before a deliberate crash; as verify_work' },
   request_finished: {
     level: 'info; warn when aborted or 429; error from 500',
     meaning: 'a request has ended: exactly one line each',

@@ -312,6 +312,8 @@ export type Settings = {
   readonly management: { readonly port: number; readonly host: string } | undefined
   /** /sentry-debug/ is served. */
   readonly debugError: boolean
+  /** TELLTALE_VERIFY_TOKEN: what `telltale verify` shows to use its routes; empty: they do not exist. */
+  readonly verifyToken: string
 }
 
 const LEVEL_NAMES = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
@@ -539,6 +541,7 @@ export function resolveOptions(options: TelltaleOptions = {}, env: Env = process
     debugError:
       env.TELLTALE_DEBUG_ERROR === '1' ||
       (environment !== 'production' && env.TELLTALE_DEBUG_ERROR !== '0'),
+    verifyToken: env.TELLTALE_VERIFY_TOKEN ?? '',
   }
   if (read.faults.length > 0) throw new TelltaleError(read.faults)
   return freezeParts(settings)

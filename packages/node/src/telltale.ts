@@ -23,11 +23,13 @@ import { createRedactor } from './redact.js'
 import { createEntrance } from './request/entrance.js'
 import { pathOf } from './request/incoming.js'
 import type { RequestRecord } from './request/record.js'
+import { takeOver } from './request/take-over.js'
 import { createShutdown } from './shutdown.js'
 import { watchDatabases } from './trace/database.js'
 import { watchOutgoing } from './trace/outgoing.js'
 import { setTraceHooks } from './trace/span.js'
 import { createTransactionWriter, type Outcome } from './trace/transaction.js'
+import { createVerifyRoutes } from './verify-routes.js'
 import { VERSION } from './version.js'
 
 /** A running kit. Everything it opened is closed by `close`, in reverse order; no method throws. */
@@ -151,6 +153,10 @@ function build(settings: Settings): Telltale {
     }
   }
 
+  const verifyRoutes = createVerifyRoutes(settings.verifyToken, {
+    log,
+    setUser: (user) => errors.setUser(user),
+  })
   const entrance = createEntrance(settings.request, {
     decide: (method, path, parent) => decide(method, path, parent?.sampled),
     started(unit) {
@@ -159,11 +165,15 @@ function build(settings: Settings): Telltale {
     finished(record) {
       const { unit } = record
       if (isFailure(record)) {
-        storage.run(record.context, () =>
+        const eventId = storage.run(record.context, () =>
           errors.captureException(unit.error, {
             mechanism: { type: 'http.server', handled: false },
           }),
         )
+        if (trackers.length > 0) {
+          unit.fields = { ...unit.fields, event_id: eventId }
+          unit.fieldsJson = undefined
+        }
       }
       if (!unit.isProbe) {
         metrics.requestFinished(record)
@@ -194,8 +204,11 @@ function build(settings: Settings): Telltale {
     handle: (request, response, path) =>
       health.handle(request, response, path) ||
       (servesMetrics(settings) && metrics.handle(request, response, path)),
-    ...(settings.debugError && {
-      opening: (_request, response, context) => debugError(response, context),
+    ...((settings.debugError || verifyRoutes !== undefined) && {
+      opening(request, response, context) {
+        verifyRoutes?.(request, response, context)
+        if (settings.debugError) debugError(response, context)
+      },
     }),
   })
   entrance.addRouteReader(readExpressRoute)
@@ -468,49 +481,16 @@ const DEBUG_PATH = /^\/sentry-debug\/?$/
  */
 function debugError(response: ServerResponse, context: Context): void {
   if (!DEBUG_PATH.test(context.unit.path)) return
-  const { end, flushHeaders, write, writeHead } = response
   const isKept = (status: number): boolean => status === 401 || status === 403 || status >= 500
-  function restore(): void {
-    Object.assign(response, { end, flushHeaders, write, writeHead })
-  }
-  response.writeHead = function (this: ServerResponse, ...args: unknown[]) {
-    const status = Number(args[0])
-    if (isKept(status)) {
-      restore()
-      return Reflect.apply(writeHead, this, args)
-    }
-    this.statusCode = status
-    return this
-  } as ServerResponse['writeHead']
-  response.flushHeaders = function (this: ServerResponse) {
-    if (!isKept(this.statusCode)) return
-    restore()
-    flushHeaders.call(this)
-  }
-  response.write = function (this: ServerResponse, ...args: unknown[]) {
-    if (isKept(this.statusCode)) {
-      restore()
-      return Reflect.apply(write, this, args)
-    }
-    const done = args.find((arg) => typeof arg === 'function')
-    if (done !== undefined) process.nextTick(done as () => void)
-    return true
-  } as ServerResponse['write']
-  response.end = function (this: ServerResponse, ...args: unknown[]) {
-    restore()
-    if (isKept(this.statusCode)) return Reflect.apply(end, this, args)
+  takeOver(response, isKept, () => {
     context.unit.route = '/sentry-debug/'
     try {
       divide(1n, 0n)
     } catch (error) {
       noteError(context.unit, error)
     }
-    const done = args.find((arg) => typeof arg === 'function')
-    if (done !== undefined) this.once('finish', done as () => void)
-    for (const name of this.getHeaderNames()) if (name !== 'x-request-id') this.removeHeader(name)
-    sendProblem(this, 500, 'Deliberate error', 'This error was raised to test error tracking.')
-    return this
-  } as ServerResponse['end']
+    sendProblem(response, 500, 'Deliberate error', 'This error was raised to test error tracking.')
+  })
 }
 
 function divide(dividend: bigint, divisor: bigint): bigint {

@@ -91,6 +91,7 @@ const ARROWS = {
   log: 'log context options faults fields redact | request',
   'shutdown.ts': 'context faults | options',
   adapters: 'adapters request context',
+  'verify-routes.ts': 'access adapters context request version',
   'telltale.ts': '*',
   'api.ts': '*',
   'index.ts': '*',

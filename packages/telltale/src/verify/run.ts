@@ -1,0 +1,345 @@
+/** A run from start to end: its phases in their order, each in the process it needs. */
+import { randomBytes } from 'node:crypto'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { attach } from './attach.js'
+import { createCanaries } from './canaries.js'
+import { leadDependencies } from './dependencies.js'
+import type { Crash, Evidence, Mark, Untracked } from './evidence.js'
+import { findHealth } from './health.js'
+import { createClient } from './http.js'
+import { UsageError, type VerifyOptions } from './options.js'
+import { crashService } from './phases/crash.js'
+import { cutDependencies, dependenciesOf } from './phases/cut.js'
+import { provokeErrors } from './phases/errors.js'
+import { scrapeMetrics } from './phases/metrics.js'
+import { askProbes } from './phases/probes.js'
+import { stopService } from './phases/stop.js'
+import { sendTraffic } from './phases/traffic.js'
+import { runUntracked } from './phases/untracked.js'
+import { startProxy } from './proxy.js'
+import { createPulse } from './pulse.js'
+import { isOpen, type Service, startService } from './service.js'
+import type { Stage } from './stage.js'
+import { parseObject, startTracker } from './tracker.js'
+import { TOKEN_VARIABLE, verifyRoute } from './verify-routes.js'
+
+/** Tells what happens now, for the progress line. */
+export type Progress = (what: string) => void
+
+/** Ports that services like to have fixed; a later process has to wait for them. */
+const CLOSED_MS = 5000
+
+/** Starts a run; `close` may be called while it is under way. */
+export function createRun(
+  options: VerifyOptions,
+  progress: Progress,
+): { readonly done: Promise<Evidence>; close(): Promise<void> } {
+  const begin = performance.now()
+  const startedAt = new Date()
+  const now = (): number => performance.now() - begin
+  const pulse = createPulse()
+  const closers: (() => Promise<void> | void)[] = []
+  const services: Service[] = []
+  let isClosing = false
+  let closed: Promise<void> | undefined
+
+  async function close(): Promise<void> {
+    isClosing = true
+    closed ??= (async () => {
+      await Promise.all(services.map((service) => service.stop()))
+      for (const end of closers.reverse()) await end()
+    })()
+    await closed
+  }
+
+  async function run(): Promise<Evidence> {
+    const token = randomBytes(16).toString('hex')
+    const word = randomBytes(4).toString('hex')
+    const canaries = createCanaries()
+    const marks: Mark[] = []
+    const tracker = await startTracker(pulse, now)
+    closers.push(() => tracker.close())
+    const proxy = await startProxy(pulse)
+    closers.push(() => proxy.close())
+
+    const phase = async <T>(label: string, work: () => Promise<T>): Promise<T> => {
+      progress(label)
+      const at = now()
+      try {
+        return await work()
+      } finally {
+        marks.push({ at, until: now(), kind: 'phase', label })
+      }
+    }
+
+    function stageOf(service: Service, client: Stage['client'], found: Partial<Stage>): Stage {
+      return {
+        options,
+        client,
+        service,
+        tracker,
+        proxy,
+        canaries,
+        token,
+        run: word,
+        hasRoutes: false,
+        live: undefined,
+        ready: undefined,
+        now,
+        until: (holds, timeoutMs) =>
+          pulse.until(() => isClosing || holds(), timeoutMs * options.scale),
+        add: (mark) => marks.push(mark),
+        missingPath: (name) => `/telltale-verify/${word}/${name}`,
+        mark: (name) => `${word}-${name}`,
+        signedIn: (user) => {
+          const header = options.auth[Math.min(user, options.auth.length - 1)]
+          return header === undefined ? {} : { [header.name]: header.value }
+        },
+        askReady: (timeoutMs = 4000) =>
+          client.ask({ purpose: 'ready', path: found.ready ?? '/', timeoutMs }),
+        ...found,
+      }
+    }
+
+    if (options.url !== undefined) {
+      return await attach(options, options.url, {
+        stageOf,
+        phase,
+        now,
+        pulse,
+        marks,
+        startedAt,
+        tracker,
+        canaries,
+        token,
+        onClose: (close) => closers.push(close),
+      })
+    }
+
+    const led = await leadDependencies(options, proxy)
+    // What clients keep on disk for a tracker that is away must not wait for a later start.
+    const temporary = mkdtempSync(join(tmpdir(), 'telltale-run-'))
+    closers.push(() => rmSync(temporary, { recursive: true, force: true }))
+    const wantedPort = options.port ?? (await freePort())
+    const start = async (
+      name: string,
+      env: Record<string, string | undefined>,
+      port: number,
+    ): Promise<Service> => {
+      const service = await startService(
+        {
+          name,
+          command: options.command,
+          cwd: options.cwd,
+          port: options.port,
+          wantedPort: port,
+          hasHook: options.hasHook,
+          bootTimeoutMs: options.bootTimeoutMs,
+          ownPorts: [tracker.port],
+          env: {
+            NODE_ENV: 'production',
+            SENTRY_ENVIRONMENT: 'telltale-verify',
+            SENTRY_RELEASE: 'telltale-verify@1',
+            PORT: String(port),
+            TMPDIR: temporary,
+            ...led.env,
+            ...env,
+            ...options.env,
+          },
+        },
+        { pulse, proxy, now },
+      )
+      services.push(service)
+      if (isClosing) {
+        await service.stop()
+        throw new UsageError('interrupted', 3)
+      }
+      await service.findPort()
+      return service
+    }
+    const tracked = { SENTRY_DSN: tracker.dsn, [TOKEN_VARIABLE]: token }
+
+    const service = await phase('start', () => start('main', tracked, wantedPort))
+    const listeningMs = now()
+    const client = createClient(service.host, service.port, now)
+    closers.push(() => client.close())
+    const isAliveLater = !(await pulse.until(() => !service.isAlive(), 500))
+    if (!isAliveLater) {
+      const last = service.capture.lines.slice(-20).map(({ text }) => `  ${text.slice(0, 500)}`)
+      throw new UsageError(
+        `The service listened and ended right after.\nIts last lines:\n${last.join('\n')}`,
+        3,
+      )
+    }
+
+    const whoami = await client.ask(verifyRoute(token, 'whoami'))
+    const kit = whoami.status === 200 ? parseObject(whoami.body)?.kit : undefined
+    const health = await phase('look for the health routes', () => findHealth(client, options))
+    const stage = stageOf(service, client, {
+      hasRoutes: typeof kit === 'string',
+      live: health.live,
+      ready: health.ready,
+    })
+    const isReady =
+      health.ready === undefined ? false : await waitUntilReady(stage, options.bootTimeoutMs)
+
+    const evidence: Evidence = {
+      options,
+      startedAt,
+      token,
+      canaries,
+      knownSecrets: led.secrets,
+      base: client.base,
+      capture: service.capture,
+      reports: service.reports,
+      tracker,
+      exchanges: client.exchanges,
+      targets: [],
+      marks,
+      boot: { listeningMs, isAliveLater, isReady, listener: service.listener },
+      health,
+      ...(typeof kit === 'string' && { kit }),
+    }
+    Object.defineProperty(evidence, 'targets', { get: () => [...proxy.targets.values()] })
+
+    evidence.traffic = await phase('requests', () => sendTraffic(stage))
+    evidence.probes = await phase('probes', () => askProbes(stage))
+    const errors = await phase('errors', () => provokeErrors(stage))
+    if (errors !== undefined) evidence.errors = errors
+    const metrics = await phase('metrics', () => scrapeMetrics(stage))
+    if (metrics !== undefined) evidence.metrics = metrics
+    if (stage.ready === undefined) evidence.noCut = 'no ready route was found'
+    else if (!isReady) evidence.noCut = 'the service was never ready; see health.ready'
+    else if (dependenciesOf(proxy.targets.values()).length === 0) {
+      evidence.noCut = noDependency(options, service)
+    } else evidence.cuts = await phase('cuts', () => cutDependencies(stage))
+    if (service.isAlive()) evidence.stop = await phase('stop', () => stopService(stage))
+    await service.stop()
+
+    // From here on each process has its own end. A service that takes its port from PORT can run
+    // several times at once; any other has to wait for its port.
+    const isMovable = options.port === undefined && service.port === wantedPort
+    const others = await phase('crash, and without a tracker', async () => {
+      const jobs = [
+        ...crashKinds(stage).map((kind) => () => crash(kind)),
+        () => untracked(),
+      ] as const
+      const results: (Crash | Untracked)[] = []
+      if (isMovable) return await Promise.all(jobs.map((job) => job()))
+      for (const job of jobs) {
+        const end = now() + CLOSED_MS
+        while ((await isOpen(service.port, service.host)) && now() < end) {
+          await pulse.until(() => false, 50)
+        }
+        results.push(await job())
+      }
+      return results
+    })
+    evidence.crashes = others.filter((one): one is Crash => 'kind' in one)
+    const last = others.find((one): one is Untracked => 'isUp' in one)
+    if (last !== undefined) evidence.untracked = last
+    return evidence
+
+    async function another<T>(
+      name: string,
+      env: Record<string, string | undefined>,
+      work: (stage: Stage) => Promise<T>,
+      failed: (reason: string) => T,
+    ): Promise<T> {
+      let other: Service | undefined
+      let otherClient: Stage['client'] | undefined
+      try {
+        other = await start(name, env, isMovable ? await freePort() : wantedPort)
+        otherClient = createClient(other.host, other.port, now)
+        const found = stageOf(other, otherClient, {
+          hasRoutes: stage.hasRoutes,
+          live: stage.live,
+          ready: stage.ready,
+        })
+        if (isReady) await waitUntilReady(found, 10_000)
+        return await work(found)
+      } catch (error) {
+        if (error instanceof UsageError) return failed(error.message)
+        throw error
+      } finally {
+        otherClient?.close()
+        await other?.stop()
+      }
+    }
+
+    function crash(kind: Crash['kind']): Promise<Crash> {
+      return another(
+        `crash-${kind}`,
+        tracked,
+        (other) => crashService(other, kind),
+        (failure) => ({
+          kind,
+          mark: '',
+          lines: 0,
+          exit: undefined,
+          exitMs: undefined,
+          records: [],
+          events: [],
+          failure,
+        }),
+      )
+    }
+
+    function untracked(): Promise<Untracked> {
+      return another(
+        'untracked',
+        { SENTRY_DSN: undefined, [TOKEN_VARIABLE]: undefined },
+        (other) => runUntracked(other, evidence.errors?.single.at(-1)),
+        (failure) => ({
+          isUp: false,
+          failure,
+          refused: [],
+          error: undefined,
+          ordinary: [],
+          hidden: undefined,
+          hiddenLikeMissing: undefined,
+          notices: [],
+          twice: undefined,
+        }),
+      )
+    }
+  }
+
+  return { done: run(), close }
+}
+
+function crashKinds(stage: Stage): Crash['kind'][] {
+  if (stage.hasRoutes) return ['throw', 'reject']
+  return stage.options.crashRoute === undefined ? [] : ['route']
+}
+
+/** Polls ready until it is 200; false when it is not within `timeoutMs`. */
+async function waitUntilReady(stage: Stage, timeoutMs: number): Promise<boolean> {
+  const end = stage.now() + timeoutMs
+  while (stage.now() < end && stage.service.isAlive()) {
+    if ((await stage.askReady()).status === 200) return true
+    await stage.until(() => !stage.service.isAlive(), 100)
+  }
+  return false
+}
+
+function noDependency(options: VerifyOptions, service: Service): string {
+  if (options.dependencies.length > 0) return 'the service never connected to what --dep names'
+  return service.reports.some((report) => report.type === 'hello')
+    ? 'the service connects to no database and no cache over the network'
+    : 'no Node process was seen, so its connections cannot be led: name them with --dep database=env:DATABASE_URL'
+}
+
+function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer()
+    server.once('error', reject)
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address()
+      server.close(() => resolve(typeof address === 'object' && address ? address.port : 0))
+    })
+  })
+}
