@@ -19,6 +19,8 @@ const telltale = {
     SENTRY_DSN: sink.dsn(project),
     SENTRY_TRACES_SAMPLE_RATE: '0.2',
     LOG_LEVEL: 'info',
+    // What a tracker that hangs never took is not kept for the next bench.
+    TELLTALE_SPOOL_DIR: 'false',
   }),
   lines: { json: 1, work: 3 },
   hasIds: true,

@@ -3,7 +3,8 @@
 //   node scripts/test.mjs
 //   node scripts/test.mjs packages/node/test/log --test-name-pattern=BigInt
 import { spawnSync } from 'node:child_process'
-import { existsSync, readdirSync, statSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { otherNode } from './other-node.mjs'
@@ -21,6 +22,9 @@ if (files.length === 0) {
   process.exit(1)
 }
 
+// A folder of their own, so that nothing is left of the tests and nothing found by them.
+const temporary = mkdtempSync(join(tmpdir(), 'telltale-test-'))
+
 let status = run(process.execPath, files)
 
 // The kit promises the same behaviour on its oldest and on the current long-term Node.
@@ -30,6 +34,7 @@ if (chosen.length === 0 && contract.length > 0) {
   console.log(`\nThe contract suites again, on Node ${major}:`)
   status = run(path, contract) || status
 }
+rmSync(temporary, { recursive: true, force: true })
 process.exitCode = status
 
 function run(node, list) {
@@ -37,7 +42,7 @@ function run(node, list) {
   const { status, signal, error } = spawnSync(
     node,
     ['--test', '--test-concurrency=2', ...passed, ...list],
-    { stdio: 'inherit' },
+    { stdio: 'inherit', env: { ...process.env, TMPDIR: temporary } },
   )
   if (error) console.error(error.message)
   if (signal) console.error(`node --test ended by ${signal}`)

@@ -55,7 +55,9 @@ function spanStatus(outcome: Outcome): string {
 
 /** Seconds since the epoch with microseconds, as Sentry wants its timestamps. */
 function seconds(ms: number): string {
-  return (ms / 1000).toFixed(6)
+  const micros = Math.round(ms * 1000)
+  const whole = Math.floor(micros / 1e6)
+  return `${whole}.${String(micros - whole * 1e6 + 1e6).slice(1)}`
 }
 
 /** `encode` turns any value into bounded, redacted JSON text; it never throws. */

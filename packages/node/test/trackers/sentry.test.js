@@ -291,7 +291,7 @@ test('spool: a folder that cannot be made or is full loses nothing silently', as
   const parent = folder()
   writeFileSync(join(parent, 'file'), '')
   const full = folder()
-  writeFileSync(join(full, `${'0'.repeat(16)}-1-1-00000000.spool`), Buffer.alloc(16_777_216))
+  writeFileSync(join(full, `${'0'.repeat(16)}-1-1-00000000.spool`), Buffer.alloc(4 * 16_777_216))
   for (const spoolDir of [join(parent, 'file', 'below'), full]) {
     const tracker = create('http://abc@127.0.0.1:1/1', { spoolDir })
     tracker.capture(errorEvent(1), hint)

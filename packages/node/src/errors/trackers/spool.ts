@@ -57,8 +57,10 @@ export type Spool = {
   removeSync(path: string): void
 }
 
-/** All spool files of one folder together. */
+/** All files of one DSN together. */
 export const MAX_SPOOL_BYTES = 16_777_216
+/** All files of a folder, whatever their DSN. */
+export const MAX_FOLDER_BYTES: number = 4 * MAX_SPOOL_BYTES
 /** A claim older than this belongs to a process that died with it. */
 const STALE_CLAIM_MS = 3_600_000
 /** Files of a DSN that nothing on this machine has used for so long make room; a fault line tells it. */
@@ -85,7 +87,9 @@ export function createSpool(folder: string | undefined, hash: string, fileBytes:
     if (!stat.isDirectory() || !isOurs) throw new Error(`${path} belongs to someone else`)
   }
 
-  function usedBytes(): number {
+  /** How many bytes may still be written. */
+  function freeBytes(): number {
+    let own = 0
     let total = 0
     for (const name of readdirSync(path)) {
       const match = NAME.exec(name)
@@ -95,12 +99,15 @@ export function createSpool(folder: string | undefined, hash: string, fileBytes:
         if (match[1] !== hash && Date.now() - mtimeMs > EXPIRY_MS) {
           removeSync(join(path, name))
           reportFault('TELLTALE_E_SPOOL', `${name} of another DSN is older than a week: removed.`)
-        } else total += size
+        } else {
+          total += size
+          if (match[1] === hash) own += size
+        }
       } catch {
         // Sent and removed by another process in this moment.
       }
     }
-    return total
+    return Math.min(MAX_SPOOL_BYTES - own, MAX_FOLDER_BYTES - total)
   }
 
   function freshName(): string {
@@ -132,7 +139,7 @@ export function createSpool(folder: string | undefined, hash: string, fileBytes:
   return {
     writeSync(items) {
       prepareFolder()
-      let room = MAX_SPOOL_BYTES - usedBytes()
+      let room = freeBytes()
       let parts: Buffer[] = []
       let bytes = 0
       let written = 0
