@@ -7,9 +7,11 @@
 import { readFileSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { constants, PerformanceObserver, performance } from 'node:perf_hooks'
-import { getHeapSpaceStatistics, getHeapStatistics } from 'node:v8'
 import { isMainThread } from 'node:worker_threads'
 import type { Add, CollectedMetric, HistogramRow, Registry } from './registry.js'
+
+/** Loaded by the first scrape, not by the start. */
+const v8 = (): typeof import('node:v8') => process.getBuiltinModule('node:v8')
 
 /** Milliseconds between two looks at the event loop; what a turn takes longer is its delay. */
 const DELAY_RESOLUTION_MS = 20
@@ -165,7 +167,7 @@ function registerHeap(registry: Registry): void {
   heap(
     'nodejs_heap_size_limit_bytes',
     'Heap beyond which V8 ends the process.',
-    () => getHeapStatistics().heap_size_limit,
+    () => v8().getHeapStatistics().heap_size_limit,
   )
   heap(
     'nodejs_external_memory_bytes',
@@ -179,7 +181,7 @@ function registerHeap(registry: Registry): void {
       type: 'gauge',
       labelNames: ['space'],
       read(add) {
-        for (const one of getHeapSpaceStatistics()) {
+        for (const one of v8().getHeapSpaceStatistics()) {
           add(one[field], { space: one.space_name.replace(/_space$/, '') })
         }
       },
