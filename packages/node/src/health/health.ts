@@ -322,13 +322,13 @@ export function createHealth(settings: Settings, deps: HealthDeps): Health {
     })
     metrics.collect({
       name: 'health_check_status',
-      help: 'Result of the last run of a check: 1 ok or degraded, 0 failed.',
+      help: 'Result of the last run of a check: 1 ok or degraded, 0 failed; missing before the first.',
       type: 'gauge',
       across: 'each',
       labelNames: ['check'],
       read(add) {
         for (const [name, seen] of Object.entries(verdict().checks)) {
-          add(seen.status === 'fail' ? 0 : 1, { check: name })
+          if (seen.durationMs !== undefined) add(seen.status === 'fail' ? 0 : 1, { check: name })
         }
       },
     })

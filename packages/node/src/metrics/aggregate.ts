@@ -14,6 +14,8 @@ import { type Head, unpack, type WireFamily } from './wire.js'
 export type StoredRow = {
   readonly cells: readonly number[]
   readonly exemplars: readonly (Exemplar | undefined)[] | undefined
+  /** What adding up lost of each cell; only totals have it. */
+  readonly lost?: readonly number[] | undefined
 }
 export type StoredFamily = { readonly head: Head; readonly rows: Map<string, StoredRow> }
 /** The last known rows of one worker, or the totals of all ended ones, by family. */
@@ -75,10 +77,14 @@ export type Source = {
   readonly head: Head
   /** Names the source in gauges that each has; '' for a process that is no worker. */
   readonly label: string
-  readonly rows: readonly SampleRow[]
+  readonly rows: readonly (SampleRow & Pick<StoredRow, 'lost'>)[]
 }
 
-type MergedRow = { cells: number[]; exemplars: (Exemplar | undefined)[] | undefined }
+type MergedRow = {
+  cells: number[]
+  exemplars: (Exemplar | undefined)[] | undefined
+  lost: number[] | undefined
+}
 
 /** Puts the rows of all sources of one family together, in slices. The first source says what it is. */
 export async function combineAll(
@@ -107,28 +113,43 @@ export async function combineAll(
       if (writer.isDue()) await writer.pause()
     }
   }
+  for (const { cells, lost } of merged.values()) {
+    if (lost !== undefined)
+      for (let i = 0; i < cells.length; i++) cells[i] = (cells[i] as number) + (lost[i] as number)
+  }
   return merged
 }
 
 /** The rows of a stored family as they are now. */
-export function rowsOf(family: StoredFamily): SampleRow[] {
-  return Array.from(family.rows, ([labels, { cells, exemplars }]) => ({ labels, cells, exemplars }))
+export function rowsOf(family: StoredFamily): Source['rows'] {
+  return Array.from(family.rows, ([labels, row]) => ({ labels, ...row }))
 }
 
-function copyOf({ cells, exemplars }: Pick<SampleRow, 'cells' | 'exemplars'>): MergedRow {
-  return { cells: Array.from(cells), exemplars: exemplars?.slice() }
+type Addend = Pick<SampleRow, 'cells' | 'exemplars'> & Pick<StoredRow, 'lost'>
+
+function copyOf({ cells, exemplars, lost }: Addend): MergedRow {
+  return { cells: Array.from(cells), exemplars: exemplars?.slice(), lost: lost?.slice() }
 }
 
-function combine(
-  into: MergedRow,
-  row: Pick<SampleRow, 'cells' | 'exemplars'>,
-  across: Across,
-): void {
+/**
+ * Sums carry what each addition lost (Knuth's TwoSum), because a plain sum depends on its order by the
+ * last digit: when a worker ends its part moves to the totals, and a counter that falls by 1e-17 is a
+ * reset to Prometheus.
+ */
+function combine(into: MergedRow, row: Addend, across: Across): void {
   const { cells } = into
+  if (across === 'sum') into.lost ??= new Array(cells.length).fill(0)
   for (let i = 0; i < cells.length; i++) {
     const a = cells[i] as number
     const b = row.cells[i] as number
-    cells[i] = across === 'min' ? Math.min(a, b) : across === 'max' ? Math.max(a, b) : a + b
+    if (into.lost === undefined || across !== 'sum') {
+      cells[i] = across === 'min' ? Math.min(a, b) : Math.max(a, b)
+      continue
+    }
+    const sum = a + b
+    cells[i] = sum
+    const rest = Number.isFinite(sum) ? a - (sum - (sum - a)) + (b - (sum - a)) : 0
+    into.lost[i] = (into.lost[i] as number) + rest + (row.lost?.[i] ?? 0)
   }
   if (row.exemplars === undefined) return
   into.exemplars ??= new Array(cells.length - 1).fill(undefined)

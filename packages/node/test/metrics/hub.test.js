@@ -224,3 +224,38 @@ test('a scrape that gives way does not count a worker twice that ends meanwhile'
   assert.deepEqual(Array.from(before[0].cells), [5])
   assert.deepEqual(Array.from(rowsOf(totals.get('c'))[0].cells), [10])
 })
+
+test('a sum of fractions is the same to the last digit, however many of its workers have ended', async () => {
+  const head = {
+    name: 'seconds_total',
+    type: 'counter',
+    help: '',
+    labelNames: [],
+    bounds: [],
+    across: 'sum',
+  }
+  const storeOf = (value) => {
+    const store = new Map()
+    keep(store, { ...head, rows: [['', [value]]], whole: true }, 10)
+    return store
+  }
+  const sum = async (stores) => {
+    const sources = stores.map((store) => ({ head, label: '', rows: rowsOf(store.get(head.name)) }))
+    return (await combineAll(new Writer('text'), sources)).get('').cells[0]
+  }
+  const values = fc.array(fc.double({ min: 0, max: 1e9, noNaN: true }), {
+    minLength: 2,
+    maxLength: 8,
+  })
+  await fc.assert(
+    fc.asyncProperty(values, fc.nat(), async (values, seed) => {
+      const all = values.map(storeOf)
+      const before = await sum(all)
+      const totals = new Map()
+      for (let left = [...all], i = seed; left.length > 0; i += 7) {
+        retire(totals, left.splice(i % left.length, 1)[0], 10)
+        assert.equal(await sum([totals, ...left]), before)
+      }
+    }),
+  )
+})
