@@ -26,6 +26,23 @@ async function latencies(port, path, count) {
 const p99 = (sorted) => sorted[Math.floor(sorted.length * 0.99)]
 
 describe('memory and time', () => {
+  test('F33: with the heap nearly full live stays 200; only a check that was asked for sheds load', async () => {
+    for (const [shed, status] of [
+      ['0', 200],
+      ['1', 503],
+    ]) {
+      const program = run(['--max-old-space-size=200', 'fixtures/full-heap.mjs'], {
+        env: { SHED: shed },
+      })
+      const { port } = await program.lines.wait((line) => line.event === 'listening')
+      const live = await request(port, '/api/v1/health/live/')
+      const ready = await request(port, '/api/v1/health/ready/')
+      assert.deepEqual([live.status, ready.status], [200, status])
+      program.child.stdin.end()
+      assert.equal((await program.ended).code, 0)
+    }
+  })
+
   test('37, K21: 60,000 requests on kept connections: the heap stays, ended units are collected', async (t) => {
     const receiver = await receiverOf(t)
     const { code, lines, stderr } = await run(['--expose-gc', 'fixtures/memory.cjs'], {
