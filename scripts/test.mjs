@@ -3,7 +3,7 @@
 //   node scripts/test.mjs
 //   node scripts/test.mjs packages/node/test/log --test-name-pattern=BigInt
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { chmodSync, existsSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -24,6 +24,8 @@ if (files.length === 0) {
 
 // A folder of their own, so that nothing is left of the tests and nothing found by them.
 const temporary = mkdtempSync(join(tmpdir(), 'telltale-test-'))
+// Databases that the tests start run as a user of their own.
+chmodSync(temporary, 0o711)
 
 let status = run(process.execPath, files)
 
