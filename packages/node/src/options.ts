@@ -706,7 +706,7 @@ function resolveErrors(read: Reader, top: Raw): Settings['errors'] {
     sessions: read.boolean('errors.', part, 'sessions', true),
     maxQueueBytes: read.number('errors.', part, 'maxQueueBytes', 4_194_304, 65_536, 268_435_456),
     spoolDir:
-      spool.value === false
+      spool.value === false || spool.value === 'false'
         ? false
         : spool.value === undefined
           ? undefined
