@@ -175,3 +175,9 @@ test('a variable in blank space is refused like any other bad number', () => {
   const [fault] = faultsOf({}, { SENTRY_TRACES_SAMPLE_RATE: ' ' })
   assert.match(fault?.message ?? '', /^SENTRY_TRACES_SAMPLE_RATE must be a number from 0 to 1/)
 })
+
+test('TELLTALE_SPOOL_DIR=false turns the spool off and is no folder of that name', (t) => {
+  process.env.TELLTALE_SPOOL_DIR = 'false'
+  t.after(() => delete process.env.TELLTALE_SPOOL_DIR)
+  assert.equal(resolveOptions({ service: 'shop' }).errors.spoolDir, false)
+})
