@@ -38,12 +38,17 @@ export function isLocal(request: IncomingMessage): boolean {
 /** Tells whether a request shows the token as `Authorization: Bearer`; without a token none does. */
 export function createTokenCheck(token: string): (request: IncomingMessage) => boolean {
   if (token === '') return () => false
-  const expected = digest(token)
+  const isToken = createSecretCheck(token)
   return (request) => {
     const value = request.headers.authorization ?? ''
-    if (!/^bearer /i.test(value)) return false
-    return timingSafeEqual(digest(value.slice('bearer '.length).trim()), expected)
+    return /^bearer /i.test(value) && isToken(value.slice('bearer '.length).trim())
   }
+}
+
+/** Tells whether a text is the secret; how long that takes says nothing about it. */
+export function createSecretCheck(secret: string): (given: string) => boolean {
+  const expected = digest(secret)
+  return (given) => timingSafeEqual(digest(given), expected)
 }
 
 // Digests have one length, so that the comparison tells nothing about the token's.

@@ -4,9 +4,8 @@
  * for everyone else the application answers as it does to any unknown path. The application runs
  * first, so what these routes show is what its middleware left of the context. docs/verify.md.
  */
-import { createHash, timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { isLocal } from './access.js'
+import { createSecretCheck, isLocal } from './access.js'
 import { sendProblem } from './adapters/node.js'
 import { type Context, noteError } from './context.js'
 import { takeOver } from './request/take-over.js'
@@ -37,12 +36,12 @@ type Exchange = {
 /** Watches for requests to the routes; undefined without a token of at least 32 characters. */
 export function createVerifyRoutes(token: string, deps: Deps): Opening | undefined {
   if (token.length < MIN_TOKEN_CHARS) return undefined
-  const expected = digest(token)
+  const isToken = createSecretCheck(token)
   return (request, response, context) => {
     const { path } = context.unit
     if (!path.startsWith(BASE) || !isLocal(request)) return
     const given = request.headers['x-telltale-verify']
-    if (typeof given !== 'string' || !timingSafeEqual(digest(given), expected)) return
+    if (typeof given !== 'string' || !isToken(given)) return
     const route = ROUTES[path.slice(BASE.length).replace(/\/$/, '')]
     if (route === undefined) return
     const query = new URL(request.url ?? '/', 'http://localhost').searchParams
@@ -56,10 +55,6 @@ export function createVerifyRoutes(token: string, deps: Deps): Opening | undefin
       },
     )
   }
-}
-
-function digest(text: string): Buffer {
-  return createHash('sha256').update(text).digest()
 }
 
 const ROUTES: Readonly<Record<string, (exchange: Exchange) => void>> = {

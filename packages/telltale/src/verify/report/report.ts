@@ -1,24 +1,16 @@
 /** A run, judged: the one document that every report is made from. */
 
 import { VERSION } from '../../version.js'
-import type { Fix, Place, Status } from '../checks/check.js'
+import type { Status, Verdict } from '../checks/check.js'
 import type { Result } from '../checks/index.js'
 import type { Evidence, Mark } from '../evidence.js'
 
-export type ReportedCheck = {
+export type ReportedCheck = Verdict & {
   readonly id: string
   readonly group: 'recipe' | 'beyond'
   readonly title: string
   readonly criterion: string
-  readonly status: Status
   readonly information?: true
-  readonly detail?: string
-  readonly expected?: string
-  readonly got?: string
-  readonly evidence?: readonly string[]
-  readonly cause?: Place
-  readonly fix?: Fix
-  readonly reproduce?: string
 }
 
 export type Report = {
