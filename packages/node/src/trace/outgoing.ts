@@ -2,7 +2,7 @@
  * Outgoing HTTP: trace context and request id on the way out, counters, spans and breadcrumbs for
  * the request that asked. Sources: undici's channels (global fetch, undici) and node's http client
  * channels. Node before 22.13 tells of a client request only after its headers are out, so there
- * the agent's `addRequest` is overridden on the agent instance.
+ * `addRequest` of http.Agent is overridden: the one thing every request passes that has an agent.
  */
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import http from 'node:http'
@@ -34,15 +34,14 @@ type UndiciRequest = {
   addHeader?(name: string, value: string): unknown
 }
 type ClientRequest = http.ClientRequest & {
-  readonly agent?: unknown
+  readonly agent?: Agent | undefined
   readonly _header?: string | null
 }
-type Agent = { addRequest?: (request: ClientRequest, ...rest: unknown[]) => unknown }
+type AddRequest = (request: ClientRequest, ...rest: unknown[]) => unknown
+type Agent = { addRequest: AddRequest }
 
 const kCall: unique symbol = Symbol('telltale.call') as never
-const kAddRequest: unique symbol = Symbol('telltale.addRequest') as never
 type Marked = { [kCall]?: Call | undefined }
-type Patched = Agent & { [kAddRequest]?: Agent['addRequest'] | undefined }
 
 /** True for hosts on the list; an entry that begins with a dot covers subdomains too. */
 export function isAllowedHost(host: string, allowed: true | readonly string[]): boolean {
@@ -66,7 +65,9 @@ export function watchOutgoing(
   baggage: (context: Context) => string,
 ): () => void {
   const { propagateTraceTo, propagateRequestIdTo } = settings
-  const agents = new Set<Patched>()
+  const overrides = new WeakSet<AddRequest>()
+  const prototype: Agent = http.Agent.prototype as never
+  const { addRequest } = prototype
   let isStopped = false
 
   /** Starts a call of the current unit; undefined outside any, where nothing is propagated. */
@@ -164,15 +165,16 @@ export function watchOutgoing(
     })
   }
 
-  function overrideAgent(agent: Patched | undefined): void {
-    if (typeof agent?.addRequest !== 'function' || agent[kAddRequest] !== undefined) return
-    const addRequest = agent.addRequest
-    agent[kAddRequest] = addRequest
-    agents.add(agent)
-    agent.addRequest = function (this: Agent, request, ...rest) {
-      guarded(() => inject(request))
+  /** Puts the ids on at `addRequest`; after `stop` it only hands on. */
+  function overrideAgent(agent: Agent): void {
+    const { addRequest } = agent
+    if (typeof addRequest !== 'function' || overrides.has(addRequest)) return
+    const ours: AddRequest = function (this: Agent, request, ...rest) {
+      if (!isStopped) guarded(() => inject(request))
       return Reflect.apply(addRequest, this, [request, ...rest])
     }
+    overrides.add(ours)
+    agent.addRequest = ours
   }
 
   const onHttp: Record<string, (message: unknown) => void> = {
@@ -180,7 +182,8 @@ export function watchOutgoing(
       inject((message as { request: ClientRequest }).request),
     'http.client.request.start': (message) => {
       const request = (message as { request: ClientRequest }).request
-      if (!HAS_CREATED_CHANNEL) overrideAgent(request.agent as Patched)
+      // An agent that is no http.Agent: its first call has gone without ids.
+      if (!HAS_CREATED_CHANNEL && request.agent) overrideAgent(request.agent)
     },
     'http.client.response.finish': (message) => {
       const { request, response } = message as { request: Marked; response: http.IncomingMessage }
@@ -198,21 +201,12 @@ export function watchOutgoing(
       return () => unsubscribe(channel, listener)
     },
   )
-  if (!HAS_CREATED_CHANNEL) {
-    overrideAgent(http.globalAgent as Patched)
-    // A turn later: loading https and tls costs a service's start two milliseconds.
-    setImmediate(() => {
-      if (!isStopped) overrideAgent(process.getBuiltinModule('node:https').globalAgent as Patched)
-    })
-  }
+  if (!HAS_CREATED_CHANNEL) guarded(() => overrideAgent(prototype))
 
   return () => {
-    isStopped = true
     for (const undo of subscriptions) undo()
-    for (const agent of agents) {
-      if (agent[kAddRequest] !== undefined) agent.addRequest = agent[kAddRequest]
-      agent[kAddRequest] = undefined
-    }
+    isStopped = true
+    if (overrides.has(prototype.addRequest)) prototype.addRequest = addRequest
   }
 }
 

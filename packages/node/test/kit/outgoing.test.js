@@ -1,8 +1,10 @@
 // Outgoing calls and traces as a peer and a tracker see them.
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import http from 'node:http'
 import https from 'node:https'
 import { afterEach, test } from 'node:test'
+import tls from 'node:tls'
 import undici from 'undici'
 import { continueTrace, startSpan } from '../../dist/esm/index.js'
 import { makeCertificate } from '../services/certificate.js'
@@ -14,11 +16,6 @@ afterEach(async () => {
   running = undefined
 })
 
-/** Whether this Node tells of a client's request before its headers are out. */
-const TELLS_BEFORE_HEADERS = (() => {
-  const [major, minor] = process.versions.node.split('.').map(Number)
-  return major > 22 || (major === 22 && minor >= 13)
-})()
 const TRACE = '0af7651916cd43dd8448eb211c80319c'
 const SPAN = 'b7ad6b7169203331'
 
@@ -168,6 +165,13 @@ test('42: calls by TLS carry the ids too, by fetch, undici and https with either
   const ca = certificate.cert
   const dispatcher = new undici.Agent({ connect: { ca } })
   const agent = new https.Agent({ ca })
+  const foreign = {
+    protocol: 'https:',
+    defaultPort: 443,
+    addRequest: (request, options) => {
+      request.onSocket(tls.connect({ host: options.host, port: options.port, ca }))
+    },
+  }
   const get = (options) =>
     new Promise((resolve, reject) => {
       const call = https.get(url, options, (res) => res.resume().on('end', resolve))
@@ -178,10 +182,11 @@ test('42: calls by TLS carry the ids too, by fetch, undici and https with either
     undici: async () => (await undici.request(url, { dispatcher })).body.text(),
     'https.get': () => get({ ca }),
     'https.get with an agent of its own': () => get({ agent }),
-    ...(TELLS_BEFORE_HEADERS && { 'https.get without an agent': () => get({ ca, agent: false }) }),
+    'https.get without an agent': () => get({ ca, agent: false }),
+    'https.get with an agent that is no http.Agent': () => get({ agent: foreign, ca }),
   }
-  // Where it is not, an agent is known from its first call on, and carries them from its second.
-  if (!TELLS_BEFORE_HEADERS) await get({ agent })
+  // Before Node 22.13 an agent that is no http.Agent is known from its first call on.
+  await get({ agent: foreign, ca })
   const app = await serve(async (req, res) => {
     try {
       await CALLS[decodeURIComponent(req.url.slice(1))]()
@@ -210,4 +215,12 @@ test('42: calls by TLS carry the ids too, by fetch, undici and https with either
   await app.close()
   await dispatcher.close()
   agent.destroy()
+})
+
+test('42: after close http.Agent is as it was', async () => {
+  const { addRequest } = http.Agent.prototype
+  running = startKit()
+  await running.close()
+  running = undefined
+  assert.equal(http.Agent.prototype.addRequest, addRequest)
 })
