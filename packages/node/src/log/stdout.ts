@@ -49,7 +49,8 @@ const SYNC_PATIENCE_MS = 5000
 const FLUSH_PATIENCE_MS = 2000
 const NEWLINE = 10
 
-type Waiting = { readonly level: number; readonly bytes: Buffer }
+/** A line's bytes as text, one character each: a pooled Buffer would keep its whole slab in memory. */
+type Waiting = { readonly level: number; readonly latin1: string }
 
 /** Makes the writer of a descriptor; the kit's own writes to descriptor 1. */
 export function createWriter(fd: number): Writer {
@@ -184,9 +185,10 @@ export function createWriter(fd: number): Writer {
       lose(level, 1)
       return
     }
-    // A copy: the text around it must not stay in memory for one line.
-    const copy = Buffer.from(bytes)
-    waiting.push({ level: begun ? Number.POSITIVE_INFINITY : level, bytes: copy })
+    waiting.push({
+      level: begun ? Number.POSITIVE_INFINITY : level,
+      latin1: bytes.toString('latin1'),
+    })
     waitingBytes += bytes.length
     if (!begun) waitingByLevel[level] = (waitingByLevel[level] ?? 0) + 1
   }
@@ -214,7 +216,7 @@ export function createWriter(fd: number): Writer {
         const line = waiting[i] as Waiting
         const isBegun = i === head && offset > 0
         if (line.level === level && !isBegun && waitingBytes > goal) {
-          waitingBytes -= line.bytes.length
+          waitingBytes -= line.latin1.length
           waitingByLevel[level] = (waitingByLevel[level] ?? 1) - 1
           lose(level, 1)
         } else kept.push(line)
@@ -246,20 +248,18 @@ export function createWriter(fd: number): Writer {
   function drainWaiting(): boolean {
     let progress = false
     while (head < waiting.length) {
-      let line = waiting[head] as Waiting
       // Short lines are joined up to PIPE_BUF, which stays one whole write.
       let joined = 1
-      let size = line.bytes.length - offset
+      let text = (waiting[head] as Waiting).latin1
+      let size = text.length - offset
       while (head + joined < waiting.length) {
-        const next = (waiting[head + joined] as Waiting).bytes.length
-        if (size + next > PIPE_BUF) break
-        size += next
+        const next = (waiting[head + joined] as Waiting).latin1
+        if (size + next.length > PIPE_BUF) break
+        size += next.length
+        text += next
         joined++
       }
-      const piece =
-        joined === 1
-          ? line.bytes
-          : Buffer.concat(waiting.slice(head, head + joined).map((part) => part.bytes))
+      const piece = Buffer.from(text, 'latin1')
       const count = put(piece, offset, piece.length)
       if (count === -1 || count === 0) break
       if (count === -2) {
@@ -270,10 +270,11 @@ export function createWriter(fd: number): Writer {
       progress = true
       offset += count
       while (head < waiting.length) {
-        line = waiting[head] as Waiting
-        if (offset < line.bytes.length) break
-        offset -= line.bytes.length
-        waitingBytes -= line.bytes.length
+        const line = waiting[head] as Waiting
+        const size = line.latin1.length
+        if (offset < size) break
+        offset -= size
+        waitingBytes -= size
         if (line.level < 99) waitingByLevel[line.level] = (waitingByLevel[line.level] ?? 1) - 1
         written++
         head++

@@ -146,7 +146,7 @@ test('55: with sync every line survives SIGKILL in the same turn', async () => {
 })
 
 for (const [kind, seconds] of [
-  ['fifo', 25],
+  ['fifo', 60],
   ['pipe', 8],
 ]) {
   test(`56: a reader (${kind}) that stalls ${seconds} s blocks nothing, memory is bounded, the loss is told`, async (t) => {
