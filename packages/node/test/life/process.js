@@ -8,6 +8,8 @@ const folder = fileURLToPath(new URL('.', import.meta.url))
 /** Another Node binary for the programs under test; the tests themselves stay on theirs. */
 const node = process.env.TELLTALE_TEST_NODE || process.execPath
 const MAX_LIFE_MS = 30_000
+/** Requests of the soaks: every run makes 60,000, TELLTALE_SOAK_REQUESTS=1200000 the whole of check 37. */
+export const SOAK_REQUESTS = Number(process.env.TELLTALE_SOAK_REQUESTS ?? 60_000)
 /** The kit reads these; what the machine has set must not reach a test. */
 const CLEAN = {
   NODE_ENV: 'test',
