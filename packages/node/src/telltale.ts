@@ -108,6 +108,7 @@ function outcomeOf(record: RequestRecord): Outcome {
 function build(settings: Settings): Telltale {
   const redactor = createRedactor(settings.redact)
   cleanFaultsWith(redactor.text)
+  let settle = (): void => {}
   const trackers = chooseTrackers(settings)
   const errors = createErrors(settings, { redactor, trackers })
   logging.configure(settings, redactor, {
@@ -116,6 +117,7 @@ function build(settings: Settings): Telltale {
       const mechanism = { type: 'log', handled: true }
       errors.captureException(error, { level: line.level, mechanism })
     },
+    beforeWrite: () => settle(),
   })
   const { log, encoder } = logging
   const traced = trackers.filter((t) => t.transaction !== undefined || t.span !== undefined)
@@ -182,6 +184,7 @@ function build(settings: Settings): Telltale {
       }
       logging.finish(record)
     },
+    atTurnEnd: logging.atTurnEnd,
     rejected(rejection) {
       rejected++
       log.warn('request_rejected', { code: rejection.code, status_code: rejection.statusCode })
@@ -199,7 +202,10 @@ function build(settings: Settings): Telltale {
         }),
       )
     },
-    closed: () => metrics.push(),
+    closed() {
+      settle()
+      metrics.push()
+    },
     isOwn: ownPaths(settings),
     handle: (request, response, path) =>
       health.handle(request, response, path) ||
@@ -211,6 +217,7 @@ function build(settings: Settings): Telltale {
       },
     }),
   })
+  settle = entrance.settle
   entrance.addRouteReader(readExpressRoute)
 
   if (settings.enabled) {
@@ -245,6 +252,7 @@ function build(settings: Settings): Telltale {
   })
 
   async function flush(timeoutMs = 2000): Promise<boolean> {
+    settle()
     const [delivered] = await Promise.all([
       errors.flush(timeoutMs),
       logging.flush(),

@@ -35,7 +35,10 @@ export function createMemoryTracker(): MemoryTracker {
   return {
     name: 'memory',
     events,
-    transactions,
+    get transactions() {
+      logging.settle()
+      return transactions
+    },
     checkIns,
     capture(event) {
       events.push(event)
@@ -71,6 +74,7 @@ export function createMemoryTracker(): MemoryTracker {
       })
     },
     clear() {
+      logging.settle()
       events.length = 0
       transactions.length = 0
       checkIns.length = 0
@@ -107,11 +111,17 @@ export function captureLogs(): LogCapture {
   const stop = logging.capture((line) => {
     lines.push(JSON.parse(line) as CapturedLine)
   })
+  const settled = (): CapturedLine[] => {
+    logging.settle()
+    return lines
+  }
   return {
-    lines,
-    of: (event) => lines.filter((line) => line.event === event),
+    get lines() {
+      return settled()
+    },
+    of: (event) => settled().filter((line) => line.event === event),
     clear() {
-      lines.length = 0
+      settled().length = 0
     },
     stop,
   }

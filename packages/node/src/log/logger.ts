@@ -68,6 +68,8 @@ export type LogHooks = {
     error: unknown,
     line: { level: LevelName; event: string; fields: Fields | undefined },
   ): void
+  /** Called before a turn's lines are written; may write lines of its own. Never throws. */
+  beforeWrite?(): void
 }
 
 export type Logging = {
@@ -77,6 +79,10 @@ export type Logging = {
   configure(settings: Settings, redactor: Redactor, hooks: LogHooks): void
   /** Writes the request_finished line of a record, after its held lines; drops them when it went well. */
   finish(record: RequestRecord): void
+  /** Asks for `beforeWrite` at the end of this turn of the event loop. */
+  atTurnEnd(): void
+  /** Has what waits for the end of this turn written now. */
+  settle(): void
   /** Takes a unit's held lines: writes them when `write`, else forgets them. For units without finish. */
   releaseHeld(unit: Unit, write: boolean): void
   /** Changes the level of everything, or of the loggers of one name; back again after `ttlMs`. */
@@ -572,6 +578,7 @@ function apply(next: typeof DEFAULTS, redactor: Redactor, nextHooks: LogHooks): 
     sync: next.log.sync,
     maxBufferBytes: next.log.maxBufferBytes,
     lossLine,
+    beforeWrite: nextHooks.beforeWrite ?? (() => {}),
   })
   table.base = levelNumber(next.log.level) ?? INFO
   table.epoch++
@@ -609,6 +616,8 @@ function create(): Logging {
     },
     configure,
     finish,
+    atTurnEnd: writer.atTurnEnd,
+    settle: () => hooks.beforeWrite?.(),
     releaseHeld,
     setLevel,
     setUnitLevel,

@@ -25,6 +25,8 @@ export type Writer = {
   flush(): Promise<void>
   /** Writes all there is, waiting for a slow reader while it makes progress: at most 5 s without. */
   flushSync(): void
+  /** Asks for `beforeWrite` and a write at the end of this turn of the event loop. */
+  atTurnEnd(): void
   /** From here on every line is written at once: no later turn will come. */
   exiting(): void
   /** Settings of the next lines. */
@@ -37,6 +39,8 @@ export type WriterSettings = {
   readonly maxBufferBytes: number
   /** Makes the line that tells a loss; undefined when such lines are not wanted. */
   readonly lossLine: (count: number, byLevel: Readonly<Record<number, number>>) => string
+  /** Called before a turn's lines are written: what waited for that hands its lines to `write` now. */
+  readonly beforeWrite: () => void
 }
 
 const WARN = 40
@@ -331,25 +335,32 @@ export function createWriter(fd: number): Writer {
     retry.unref()
   }
 
+  function atTurnEnd(): void {
+    if (scheduled) return
+    scheduled = true
+    setImmediate(turnEnd)
+  }
+
   function turnEnd(): void {
+    settings?.beforeWrite()
     scheduled = false
     drainGathered()
     if (lost > 0 && head === waiting.length && !broken) tellLoss()
   }
 
   function write(line: string, level: number): void {
+    const isUrgent = level >= WARN || sync || isExiting
+    if (isUrgent) settings?.beforeWrite()
     gathered += line
     levels.push(level)
-    if (level >= WARN || sync || isExiting || gathered.length > GATHER_LIMIT) {
+    if (isUrgent || gathered.length > GATHER_LIMIT) {
       if (head < waiting.length && Date.now() !== blockedAtMs) drainWaiting()
       drainGathered()
-    } else if (!scheduled) {
-      scheduled = true
-      setImmediate(turnEnd)
-    }
+    } else atTurnEnd()
   }
 
   function flushSync(): void {
+    settings?.beforeWrite()
     let idleMs = 0
     const cell = new Int32Array(new SharedArrayBuffer(4))
     for (;;) {
@@ -370,6 +381,7 @@ export function createWriter(fd: number): Writer {
   }
 
   function flush(): Promise<void> {
+    settings?.beforeWrite()
     drainWaiting()
     drainGathered()
     if (head === waiting.length) return Promise.resolve()
@@ -392,6 +404,7 @@ export function createWriter(fd: number): Writer {
     write,
     flush,
     flushSync,
+    atTurnEnd,
     exiting() {
       isExiting = true
     },

@@ -32,6 +32,8 @@ export type EntranceHooks = {
   decide(method: string, path: string, parent: RemoteParent | undefined): boolean
   started(unit: Unit): void
   finished(record: RequestRecord): void
+  /** Asks for `settle` at the end of this turn of the event loop. */
+  atTurnEnd(): void
   rejected(rejection: Rejection): void
   interrupted(unit: Unit, latencyMs: number, reason: 'shutdown' | 'crash'): void
   /** A server has closed; its last request has ended. */
@@ -52,6 +54,8 @@ export type Entrance = {
   open(): void
   /** From now on answers carry `Connection: close`. */
   drain(): void
+  /** Hands over the records that wait for the end of this turn. Never throws. */
+  settle(): void
   /** Ends every unit in flight with a request_interrupted; they write no request_finished. */
   interrupt(reason: 'shutdown' | 'crash'): void
   /** Leaves a server of the kit's own alone. */
@@ -82,6 +86,9 @@ export function contextOfResponse(response: ServerResponse): Context | undefined
   return (response as Marked)[kContext]
 }
 
+/** Records that wait for the end of a turn; a client that pipelines could end thousands in one. */
+const MAX_WAITING = 256
+
 const REJECTED_STATUS: Readonly<Record<string, number>> = {
   HPE_HEADER_OVERFLOW: 431,
   HPE_CHUNK_EXTENSIONS_OVERFLOW: 413,
@@ -96,6 +103,7 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
   const ignored = new WeakSet<NetServer>()
   const quietPaths = settings.quietPaths
   const makeUnit = createUnitMaker(settings, hooks.decide)
+  let waiting: RequestRecord[] = []
   let isDraining = false
   let isOpen = false
 
@@ -203,7 +211,7 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
         }
       }
     }
-    hooks.finished({
+    const record: RequestRecord = {
       context,
       unit,
       method: unit.method,
@@ -215,9 +223,34 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
       latencyMs,
       quiet: unit.isProbe || hasPrefix(unit.path, quietPaths),
       upgraded,
-    })
+    }
+    if (statusCode < 500 && reason === '' && !unit.hasError && !upgraded) {
+      unit.ended = true
+      const count = waiting.push(record)
+      if (count === 1) hooks.atTurnEnd()
+      else if (count === MAX_WAITING) settle()
+      return
+    }
+    settle()
+    hooks.finished(record)
     if (upgraded) unit.ended = true
     else emptyUnit(unit)
+  }
+
+  /**
+   * What ended well in a turn is told together at its end: code that runs in a row costs a quarter of
+   * code that finds the caches full of other work, and no answer waits for it.
+   */
+  function settle(): void {
+    if (waiting.length === 0) return
+    const records = waiting
+    waiting = []
+    storage.run(undefined as never, () => {
+      for (const record of records) {
+        guarded(() => hooks.finished(record))
+        emptyUnit(record.unit)
+      }
+    })
   }
 
   function onUpgrade(request: IncomingMessage, socket: Socket): Context | undefined {
@@ -361,7 +394,9 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
       })
       for (const session of sessions) guarded(() => session.close())
     },
+    settle,
     interrupt(reason) {
+      settle()
       inFlight.each((unit) => {
         inFlight.remove(unit)
         const latencyMs = latencyOf(unit)
@@ -376,6 +411,7 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
       if (!readers.includes(reader)) readers.push(reader)
     },
     close() {
+      settle()
       for (const [name, listener] of channels) unsubscribe(name, listener)
       isOpen = false
       for (const server of [...servers]) unwrap(server)

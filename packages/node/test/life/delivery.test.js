@@ -69,6 +69,20 @@ describe('delivery', { concurrency: 4 }, () => {
     assert.equal(lines.at(-1).error.message, 'the end')
   })
 
+  for (const [end, last, code] of [
+    ['exit', undefined, 3],
+    ['throw', 'uncaught_exception', 1],
+    ['sigkill', 'last_words', null],
+  ]) {
+    test(`a request that ended in the turn of the process's ${end} has its line, before what came after it`, async () => {
+      const result = await run(['fixtures/turn.mjs'], { env: { TURN_END: end } }).ended
+      assert.equal(result.code, code)
+      const events = result.lines.map((line) => line.event)
+      const expected = ['telltale_started', 'request_finished', last].filter(Boolean)
+      assert.deepEqual(events.slice(0, expected.length), expected)
+    })
+  }
+
   test('52: the reader closes: the server lives, counts what it lost, and exits 0', async () => {
     const service = await startService()
     await request(service.port, '/ok')
