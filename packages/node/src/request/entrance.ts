@@ -103,7 +103,9 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
   const ignored = new WeakSet<NetServer>()
   const quietPaths = settings.quietPaths
   const makeUnit = createUnitMaker(settings, hooks.decide)
-  let waiting: RequestRecord[] = []
+  const waiting: RequestRecord[] = []
+  let waitingCount = 0
+  let isSettling = false
   let isDraining = false
   let isOpen = false
 
@@ -226,9 +228,9 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
     }
     if (statusCode < 500 && reason === '' && !unit.hasError && !upgraded) {
       unit.ended = true
-      const count = waiting.push(record)
-      if (count === 1) hooks.atTurnEnd()
-      else if (count === MAX_WAITING) settle()
+      waiting[waitingCount++] = record
+      if (waitingCount === 1) hooks.atTurnEnd()
+      else if (waitingCount === MAX_WAITING) settle()
       return
     }
     settle()
@@ -242,15 +244,24 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
    * code that finds the caches full of other work, and no answer waits for it.
    */
   function settle(): void {
-    if (waiting.length === 0) return
-    const records = waiting
-    waiting = []
-    storage.run(undefined as never, () => {
-      for (const record of records) {
-        guarded(() => hooks.finished(record))
-        emptyUnit(record.unit)
+    if (waitingCount === 0 || isSettling) return
+    isSettling = true
+    storage.run(undefined as never, tellWaiting)
+    isSettling = false
+  }
+
+  function tellWaiting(): void {
+    for (let i = 0; i < waitingCount; i++) {
+      const record = waiting[i] as RequestRecord
+      waiting[i] = undefined as never
+      try {
+        hooks.finished(record)
+      } catch (error) {
+        reportFault('TELLTALE_E_INTERNAL', error)
       }
-    })
+      emptyUnit(record.unit)
+    }
+    waitingCount = 0
   }
 
   function onUpgrade(request: IncomingMessage, socket: Socket): Context | undefined {
