@@ -71,3 +71,18 @@ export async function load({ port, path, routes, connections = CONNECTIONS, seco
   await sleep(SETTLE_MS)
   return figures
 }
+
+/**
+ * Asks for a path at a steady rate for some seconds: `rate` requests a second, arrivals at random,
+ * times from when each was due.
+ */
+export async function pace({ port, path, rate, seconds }) {
+  const plan = JSON.stringify({ port, path, rate, seconds, connections: CONNECTIONS })
+  const program = join(HERE, 'pace.mjs')
+  const options = { stdio: ['ignore', 'pipe', 'inherit'] }
+  const figures = JSON.parse(
+    await output(start(LOAD_CPU, process.execPath, [program, plan], options)),
+  )
+  await sleep(SETTLE_MS)
+  return figures
+}

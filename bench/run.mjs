@@ -154,6 +154,7 @@ const results = {
   plan,
   versions: versions(),
   rows: [],
+  paced: [],
   deliveries: [],
   micro: [],
   growth: [],

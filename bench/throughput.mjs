@@ -1,10 +1,15 @@
 // The main part: variants × frameworks × workloads, interleaved round by round. While one is measured
 // the others are stopped, so that each pays in its own windows for what it has put off.
 import { setTimeout as sleep } from 'node:timers/promises'
-import { load } from './load.mjs'
+import { load, pace } from './load.mjs'
 import { startServer, usageOf } from './process.mjs'
 import { proveErrors, proveRequests, proveTraces } from './proof.mjs'
 import { FRAMEWORKS, variantOn, WORKLOADS } from './variants.mjs'
+
+/** Requests a second of the steady load: what a bare Express has no trouble with on a small machine. */
+export const PACE = 2000
+/** Who is asked at that rate. A stack wired by hand may not be able to answer it. */
+const PACED = ['bare', 'telltale']
 
 const round = (value, digits) => Number(value.toFixed(digits))
 
@@ -32,13 +37,14 @@ const delivered = async (server, sink) => ({
 })
 
 /**
- * Measures, and returns the rows and, for each server and workload, the share of its lines and
- * traces that arrived. Throws when a variant does not do its work.
+ * Measures, and returns the rows; the times under a steady load, for the simple answer; and, for each
+ * server and workload, the share of its lines and traces that arrived. Throws when a variant does not do its work.
  *
  * @param plan { frameworks, workloads, variants, rounds, seconds, warmSeconds }
  */
 export async function measureThroughput(plan, sink, progress) {
   const rows = []
+  const paced = []
   const deliveries = []
   for (const framework of plan.frameworks) {
     const servers = []
@@ -76,9 +82,17 @@ export async function measureThroughput(plan, sink, progress) {
             path,
             seconds: plan.seconds,
           })
-          server.stop()
           requests.set(server, requests.get(server) + proved + count)
-          rows.push({ framework, workload, variant: server.variant.name, round: turn, ...figures })
+          const variant = server.variant.name
+          rows.push({ framework, workload, variant, round: turn, ...figures })
+          if (workload === 'json' && PACED.includes(variant)) {
+            const steady = { port: server.port, path, rate: PACE, seconds: plan.seconds }
+            const { requests: more, p50, p99 } = await pace(steady)
+            requests.set(server, requests.get(server) + more)
+            const times = { p50_ms: round(p50, 3), p99_ms: round(p99, 3) }
+            paced.push({ framework, variant, round: turn, ...times })
+          }
+          server.stop()
         }
       }
       for (const server of servers) server.go()
@@ -102,5 +116,5 @@ export async function measureThroughput(plan, sink, progress) {
     }
     await Promise.all(servers.map((server) => server.end()))
   }
-  return { rows, deliveries }
+  return { rows, paced, deliveries }
 }

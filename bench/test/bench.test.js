@@ -40,6 +40,7 @@ const results = {
     row('bare', 3, 500),
     row('telltale', 3, 300),
   ],
+  paced: [],
   deliveries: [
     { framework: 'express', workload: 'json', variant: 'telltale', lines: 1.002, traces: 0.97 },
   ],
