@@ -26,6 +26,7 @@ import type { RequestRecord } from './request/record.js'
 import { takeOver } from './request/take-over.js'
 import { createShutdown } from './shutdown.js'
 import { watchDatabases } from './trace/database.js'
+import { newUuid } from './trace/ids.js'
 import { watchOutgoing } from './trace/outgoing.js'
 import { setTraceHooks } from './trace/span.js'
 import { createTransactionWriter, type Outcome } from './trace/transaction.js'
@@ -222,6 +223,8 @@ function build(settings: Settings): Telltale {
 
   if (settings.enabled) {
     entrance.open()
+    // A turn later: the first ids would cost the start, or the first request, four milliseconds.
+    setImmediate(newUuid).unref()
     undo.push(watchExpress(), watchFastify(), watchDatabases())
     undo.push(watchOutgoing(settings.request, () => ''))
   }

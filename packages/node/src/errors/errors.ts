@@ -2,7 +2,7 @@
  * Captures errors: decides at once whether one is sent, notes what may change, and writes the event
  * in a later turn of the event loop, so that a capture costs the request microseconds.
  */
-import { randomUUID } from 'node:crypto'
+import { crypto } from '../builtin.js'
 import {
   type Breadcrumb,
   Context,
@@ -580,7 +580,7 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
       outer?.unit ??
       new Unit(
         'scope',
-        randomUUID(),
+        crypto().randomUUID(),
         newId(),
         newId().slice(16),
         '',
@@ -729,5 +729,5 @@ function readMechanism(hint: unknown): Mechanism {
 }
 
 function newId(): string {
-  return randomUUID().replaceAll('-', '')
+  return crypto().randomUUID().replaceAll('-', '')
 }

@@ -1,6 +1,7 @@
 /** A Redis connection that can do nothing but sign in and ask, so that it can be cut at any moment. */
 import { connect as connectTcp, type Socket } from 'node:net'
 import type { ConnectionOptions } from 'node:tls'
+import { tls as nodeTls } from '../builtin.js'
 import type { HealthCheckContext, HealthOutcome } from '../options.js'
 import { hasAddress, type Link } from './kept.js'
 
@@ -81,9 +82,11 @@ export function createRedisLink(
       socket =
         tls === undefined
           ? connectTcp(target)
-          : process
-              .getBuiltinModule('node:tls')
-              .connect({ ...(isIpOrNone(host) ? {} : { servername: host }), ...tls, ...target })
+          : nodeTls().connect({
+              ...(isIpOrNone(host) ? {} : { servername: host }),
+              ...tls,
+              ...target,
+            })
       socket.unref()
       socket.on('data', receive)
       socket.on('error', fail)

@@ -1,6 +1,7 @@
 /** `/metrics`: who may read it, in which form, and how it is sent. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createTokenCheck, isLocal } from '../access.js'
+import { zlib } from '../builtin.js'
 import { reportFault } from '../faults.js'
 import type { Settings } from '../options.js'
 import { acceptsGzip, CONTENT_TYPES, chooseFormat } from './exposition.js'
@@ -132,7 +133,7 @@ function writable(response: ServerResponse): Promise<void> {
 // Level 1: a scrape is read once and soon. Compression runs in the thread pool.
 function gzip(rendered: Rendered): Promise<Rendered> {
   return new Promise((resolve, reject) => {
-    const stream = process.getBuiltinModule('node:zlib').createGzip({ level: 1 })
+    const stream = zlib().createGzip({ level: 1 })
     const chunks: Buffer[] = []
     let bytes = 0
     stream.on('data', (chunk: Buffer) => {

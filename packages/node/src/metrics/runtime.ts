@@ -6,12 +6,9 @@
  */
 import { readFileSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
-import { constants, PerformanceObserver, performance } from 'node:perf_hooks'
 import { isMainThread } from 'node:worker_threads'
+import { perfHooks, v8 } from '../builtin.js'
 import type { Add, CollectedMetric, HistogramRow, Registry } from './registry.js'
-
-/** Loaded by the first scrape, not by the start. */
-const v8 = (): typeof import('node:v8') => process.getBuiltinModule('node:v8')
 
 /** Milliseconds between two looks at the event loop; what a turn takes longer is its delay. */
 const DELAY_RESOLUTION_MS = 20
@@ -240,6 +237,7 @@ function observeDelay(registry: Registry): RuntimeMetrics {
 
 function observeGc(registry: Registry): () => void {
   try {
+    const { constants, PerformanceObserver } = perfHooks()
     const { supportedEntryTypes } = PerformanceObserver as unknown as {
       supportedEntryTypes: readonly string[]
     }

@@ -2,7 +2,7 @@
  * Trace, span, event and request ids: random bytes from the operating system, drawn in pools and
  * written as one text each, because one draw costs microseconds and one small string the tenth of one.
  */
-import { randomFillSync } from 'node:crypto'
+import { crypto } from '../builtin.js'
 
 // A kept id pins its pool's string, so the pools stay small.
 const pool = Buffer.allocUnsafe(2048)
@@ -11,7 +11,7 @@ let at = 0
 
 function take(digits: number): string {
   if (at + digits > hex.length) {
-    hex = randomFillSync(pool).toString('hex')
+    hex = crypto().randomFillSync(pool).toString('hex')
     at = 0
   }
   const id = hex.slice(at, at + digits)
@@ -37,7 +37,7 @@ let uuids = ''
 let uuidAt = 0
 
 function drawUuids(): string {
-  randomFillSync(pool, 0, UUIDS * 16)
+  crypto().randomFillSync(pool, 0, UUIDS * 16)
   let out = 0
   for (let i = 0; i < UUIDS * 16; i++) {
     const place = i % 16

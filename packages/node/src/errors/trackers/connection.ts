@@ -7,6 +7,7 @@
  * (HTTPS_PROXY) are not supported.
  */
 import { connect, isIP, type Socket } from 'node:net'
+import { tls } from '../../builtin.js'
 import type { Dsn } from './dsn.js'
 import { type Answer, createAnswerReader } from './response.js'
 
@@ -77,7 +78,7 @@ export function openConnection<T>(
   })
 
   const socket: Socket = dsn.secure
-    ? process.getBuiltinModule('node:tls').connect({
+    ? tls().connect({
         host: dsn.host,
         port: dsn.port,
         ALPNProtocols: ['http/1.1'],

@@ -1,5 +1,5 @@
 /** A Sentry DSN taken apart: where envelopes go and the key that goes with them. */
-import { createHash } from 'node:crypto'
+import { crypto } from '../../builtin.js'
 import { DSN_PATTERN } from '../../options.js'
 
 /** The parts of a DSN that sending needs. */
@@ -14,7 +14,7 @@ export type Dsn = {
   readonly path: string
   readonly publicKey: string
   /** 16 hex digits that tell DSNs apart without giving the key away; names spool files. */
-  readonly hash: string
+  hash(): string
 }
 
 /** Takes a DSN apart; undefined when it is not one. Never throws. */
@@ -33,6 +33,6 @@ export function parseDsn(text: string): Dsn | undefined {
     authority: port === standard ? host : `${host}:${port}`,
     path: `${prefix}/api/${project}/envelope/`,
     publicKey,
-    hash: createHash('sha256').update(text).digest('hex').slice(0, 16),
+    hash: () => crypto().createHash('sha256').update(text).digest('hex').slice(0, 16),
   }
 }

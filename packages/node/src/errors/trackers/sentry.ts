@@ -3,14 +3,14 @@
  * every loss counted and told to the server as a client report.
  */
 import { AsyncResource } from 'node:async_hooks'
-import { randomBytes } from 'node:crypto'
+import { crypto, zlib } from '../../builtin.js'
 import { reportFault } from '../../faults.js'
 import type { ErrorTracker } from '../tracker.js'
 import { type Connection, type Ending, openConnection } from './connection.js'
 import { parseDsn } from './dsn.js'
 import { createRateLimits } from './rate-limits.js'
 import type { Answer } from './response.js'
-import { createSpool, type SpoolItem } from './spool.js'
+import { createSpool, type Spool, type SpoolItem } from './spool.js'
 
 /** Time limits in milliseconds; the defaults suit any network, tests shorten them. */
 export type SentryTiming = {
@@ -109,10 +109,12 @@ export function createSentryTracker(options: SentryTrackerOptions): ErrorTracker
   if (parsed === undefined) throw new TypeError('createSentryTracker needs a valid DSN')
   const dsn = parsed
   const timing: SentryTiming = { ...DEFAULT_TIMING, ...options.timing }
-  const spool =
-    options.spoolDir === false
-      ? undefined
-      : createSpool(options.spoolDir || undefined, dsn.hash, options.maxQueueBytes / 4)
+  const hasSpool = options.spoolDir !== false
+  let opened: Spool | undefined
+  function spool(): Spool {
+    opened ??= createSpool(options.spoolDir || undefined, dsn.hash(), options.maxQueueBytes / 4)
+    return opened
+  }
   const client = `telltale.node/${options.sdkVersion}`
   const requestHead =
     `POST ${dsn.path} HTTP/1.1\r\nHost: ${dsn.authority}\r\nUser-Agent: ${client}\r\n` +
@@ -177,7 +179,7 @@ export function createSentryTracker(options: SentryTrackerOptions): ErrorTracker
   function release(item: Item): void {
     heldBytes -= item.bytes
     if (item.file !== undefined && --item.file.left === 0) {
-      spool?.removeSync(item.file.path)
+      spool().removeSync(item.file.path)
       scope.runInAsyncScope(() => void resend())
     }
   }
@@ -216,7 +218,7 @@ export function createSentryTracker(options: SentryTrackerOptions): ErrorTracker
         release(evicted)
         lose(evicted, 'queue_overflow', true)
       }
-      if (heldBytes + bytes > options.maxQueueBytes || (isClosed && spool === undefined)) {
+      if (heldBytes + bytes > options.maxQueueBytes || (isClosed && !hasSpool)) {
         count(isClosed ? 'network_error' : 'queue_overflow', category, quantity, true)
         return false
       }
@@ -381,9 +383,7 @@ export function createSentryTracker(options: SentryTrackerOptions): ErrorTracker
 
   function compress(item: Item, head: string): void {
     compressing++
-    // Loaded at the first body that needs it: zlib costs a service's start a millisecond.
-    const { gzip } = process.getBuiltinModule('node:zlib')
-    gzip(head + item.payload, { level: 1 }, (error, body) => {
+    zlib().gzip(head + item.payload, { level: 1 }, (error, body) => {
       compressing--
       if (isClosed || !flying.has(item)) return
       if (error !== null) {
@@ -562,12 +562,12 @@ export function createSentryTracker(options: SentryTrackerOptions): ErrorTracker
       }
       let written = 0
       try {
-        if (spool !== undefined && records.length > 0) written = spool.writeSync(records)
+        if (hasSpool && records.length > 0) written = spool().writeSync(records)
       } catch (error) {
         reportFault('TELLTALE_E_SPOOL', error)
       }
       const kept = new Set(records.slice(0, written))
-      const reason = spool === undefined ? 'network_error' : 'cache_overflow'
+      const reason = hasSpool ? 'cache_overflow' : 'network_error'
       for (const item of items) {
         // What came from an older file stays there unless it is in the new one.
         if (item.file !== undefined && !kept.has(item)) heldBytes -= item.bytes
@@ -585,11 +585,11 @@ export function createSentryTracker(options: SentryTrackerOptions): ErrorTracker
 
   /** Takes one file of an earlier process into the queue; the next follows when it is done. */
   async function resend(): Promise<void> {
-    if (spool === undefined || isClosed || isResending || failures > 0) return
+    if (!hasSpool || isClosed || isResending || failures > 0) return
     isResending = true
     try {
       for (;;) {
-        const claim = await spool.claim(
+        const claim = await spool().claim(
           // An item in the queue counts for up to three times its bytes on disk.
           (options.maxQueueBytes - heldBytes) / (heldBytes === 0 ? 1 : 3),
         )
@@ -604,7 +604,7 @@ export function createSentryTracker(options: SentryTrackerOptions): ErrorTracker
           if (!admit(type, category, id, payload, quantity, undefined, file)) file.left--
         }
         if (--file.left > 0) return
-        spool.removeSync(file.path)
+        spool().removeSync(file.path)
       }
     } catch (error) {
       reportFault('TELLTALE_E_SPOOL', error)
@@ -733,5 +733,7 @@ function eventIdOf(json: string): string {
       // Not JSON: the server will refuse it, counted.
     }
   }
-  return typeof id === 'string' && /^[0-9a-f]{32}$/.test(id) ? id : randomBytes(16).toString('hex')
+  return typeof id === 'string' && /^[0-9a-f]{32}$/.test(id)
+    ? id
+    : crypto().randomBytes(16).toString('hex')
 }

@@ -7,7 +7,6 @@
  * that two processes starting together do not send twice. An item whose answer was still awaited
  * may be sent twice; its event id makes the duplicate harmless.
  */
-import { randomBytes } from 'node:crypto'
 import {
   closeSync,
   constants,
@@ -24,6 +23,7 @@ import {
 import { open, readdir } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { crypto } from '../../builtin.js'
 import { reportFault } from '../../faults.js'
 
 /** One item at rest. */
@@ -111,7 +111,7 @@ export function createSpool(folder: string | undefined, hash: string, fileBytes:
   }
 
   function freshName(): string {
-    return `${hash}-${process.pid}-${Date.now()}-${randomBytes(4).toString('hex')}`
+    return `${hash}-${process.pid}-${Date.now()}-${crypto().randomBytes(4).toString('hex')}`
   }
 
   function writeFile(records: readonly Buffer[]): void {
