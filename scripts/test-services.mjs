@@ -16,6 +16,11 @@ const NEEDED = [
   { what: 'jq', isThere: () => find('jq'), apt: 'jq' },
   { what: 'valgrind', isThere: () => find('valgrind'), apt: 'valgrind' },
   {
+    what: 'Chromium',
+    isThere: () => ['chromium', 'chromium-browser', 'google-chrome'].some((name) => find(name)),
+    apt: 'chromium',
+  },
+  {
     what: "Python's prometheus_client",
     isThere: () =>
       spawnSync(python(), ['-c', 'import prometheus_client'], { stdio: 'ignore' }).status === 0,
