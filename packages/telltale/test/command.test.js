@@ -167,20 +167,6 @@ test('the command', { concurrency: true }, async (t) => {
     rmSync(folder, { recursive: true })
   })
 
-  add(
-    '34: an event on its way elsewhere is kept here, and the report says where it went',
-    async () => {
-      const { report } = await verify(
-        ['--only', 'err.event', '--error-route', 'GET /fail', ...TINY],
-        { env: { MODE: 'elsewhere' } },
-      )
-      const [check] = report.checks
-      assert.equal(check.status, 'fail')
-      assert.match(check.got, /o1\.ingest\.sentry\.io/)
-      assert.equal(check.fix.kind, 'env')
-    },
-  )
-
   add('35, 40: all reports tell the same, and hostile text stays text', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'telltale-cli-'))
     const file = (name) => join(folder, name)
@@ -279,18 +265,6 @@ test('the command', { concurrency: true }, async (t) => {
       server.close()
     },
   )
-
-  add('39: NODE_OPTIONS and HTTP_PROXY that are set already are no obstacle', async () => {
-    const { report, code, text } = await verify([...FEW, ...TINY], {
-      env: {
-        NODE_OPTIONS: '--max-old-space-size=512',
-        HTTP_PROXY: 'http://127.0.0.1:9',
-        HTTPS_PROXY: 'http://127.0.0.1:9',
-      },
-    })
-    assert.equal(code, 0, text)
-    assertValid(report)
-  })
 
   add('a strict run does not let the unproven pass', async () => {
     const few = ['--only', 'boot,health.cut']

@@ -4,6 +4,7 @@ import type { Capture } from './capture.js'
 import type { HookReport } from './channel.js'
 import type { LogRecord } from './dialect.js'
 import { field } from './dialect.js'
+import type { Dsn } from './elsewhere.js'
 import type { HealthPaths } from './health.js'
 import type { Exchange } from './http.js'
 import type { VerifyOptions } from './options.js'
@@ -24,6 +25,10 @@ export type Evidence = {
   readonly tracker: Tracker
   readonly exchanges: readonly Exchange[]
   readonly targets: readonly Target[]
+  /** DSNs that stand in the project. */
+  readonly dsns: readonly Dsn[]
+  /** Events that the proxy kept from another tracker. */
+  readonly elsewhere: readonly { readonly address: string }[]
   readonly marks: readonly Mark[]
   /** Undefined when verify attached to a running service. */
   boot?: Boot

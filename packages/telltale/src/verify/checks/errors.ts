@@ -55,6 +55,12 @@ function firstEvent(evidence: Evidence): { made: Deliberate; item: TrackerItem }
   return made === undefined || item === undefined ? undefined : { made, item }
 }
 
+/** Another tracker that the service tried to reach. */
+function elsewhereOf({ reports, elsewhere }: Evidence): string | undefined {
+  const refused = reports.find((report) => report.type === 'refused')
+  return refused === undefined ? elsewhere[0]?.address : `${refused.host}:${refused.port}`
+}
+
 function show(item: TrackerItem): string {
   const { event_id, level, exception, request, user, tags, environment, release, transaction } =
     item.payload ?? {}
@@ -89,7 +95,7 @@ export const errors: readonly Check[] = [
     isRecipe: true,
     needsStart: true,
     run(evidence) {
-      const { errors: made, tracker, base, reports, options } = evidence
+      const { errors: made, tracker, base, options, dsns } = evidence
       if (made === undefined) {
         return evidence.kit === undefined && options.errorRoute === undefined
           ? unproven(NO_ROUTE)
@@ -98,15 +104,13 @@ export const errors: readonly Check[] = [
       const first = firstEvent(evidence)
       const [attempt] = made.single
       if (first === undefined) {
-        const elsewhere = reports.flatMap((report) =>
-          report.type === 'refused' ? [`${report.host}:${report.port}`] : [],
-        )
-        const [host] = elsewhere
+        const host = elsewhereOf(evidence)
+        const cause = dsns.find((dsn) => host?.includes(dsn.host))?.place ?? dsns[0]?.place
         return fail({
           expected: `an event for the error of ${attempt?.exchange.path.split('?')[0]}`,
           got:
             host !== undefined
-              ? `it went elsewhere: the service tried ${host} and was kept from it`
+              ? `the event went elsewhere: the service tried ${host} and was kept from it`
               : tracker.requests > 0
                 ? `${count(tracker.requests, 'request')} at the tracker, none with an event${tracker.refused.length > 0 ? ` (${tracker.refused[0]})` : ''}`
                 : 'nothing at all at the tracker',
@@ -114,9 +118,12 @@ export const errors: readonly Check[] = [
             attempt === undefined
               ? []
               : [excerpt(`HTTP ${attempt.exchange.status} ${attempt.exchange.body}`)],
+          ...(cause !== undefined && { cause }),
           fix:
             host !== undefined
-              ? env('Read the DSN from the environment (SENTRY_DSN), not from code or .env.')
+              ? env(
+                  'Read the DSN from SENTRY_DSN of the environment: no DSN in code, and nothing in .env that overrides what is set already.',
+                )
               : edit(
                   "Send errors to the DSN in SENTRY_DSN. With the kit: import { init } from '@telltale/node'; init({ service: 'name' }) before everything else.",
                 ),
