@@ -10,7 +10,7 @@ import type { Exchange } from './http.js'
 import type { VerifyOptions } from './options.js'
 import type { Target } from './proxy.js'
 import type { Exit } from './service.js'
-import type { Json, Tracker, TrackerItem } from './tracker.js'
+import type { Json, Mood, Tracker, TrackerItem } from './tracker.js'
 
 export type Evidence = {
   readonly options: VerifyOptions
@@ -83,6 +83,7 @@ export type Traffic = {
         readonly lines: number
         readonly from: number
         readonly until: number
+        readonly exchange: Exchange
       }
     | undefined
 }
@@ -118,7 +119,7 @@ export type Errors = {
   /** The user that the service set is known by what it set alone. */
   readonly hasUser: boolean
   readonly moods: readonly {
-    readonly mood: string
+    readonly mood: Mood
     readonly exchanges: readonly Exchange[]
     readonly from: number
     readonly until: number
