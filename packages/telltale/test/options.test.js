@@ -80,6 +80,18 @@ test('every flag of the code stands in the help, and every flag of the help is o
   )
 })
 
+test('a report that cannot be written: exit 3, one document, and the place', async () => {
+  const result = await verify([
+    ...['--only', 'boot', '--timeout-scale', '0.3', '--junit', '/dev/null/junit.xml'],
+    ...['--', 'node', 'fixtures/odd/tiny.mjs'],
+  ])
+  assert.equal(result.code, 3)
+  assert.match(
+    result.report.error.message,
+    /could not be written to \/dev\/null\/junit\.xml: E[A-Z]+/,
+  )
+})
+
 test('choices: --only and --skip by id, by group, and the recipe', () => {
   const ids = (...args) => choose(read(...args)).map(({ id }) => id)
   assert.deepEqual(ids('--only', 'health.cut,metrics', '--skip', 'health.cut.stall'), [
