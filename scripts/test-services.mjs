@@ -15,6 +15,13 @@ const NEEDED = [
   { what: 'promtool', isThere: () => find('promtool'), apt: 'prometheus' },
   { what: 'jq', isThere: () => find('jq'), apt: 'jq' },
   { what: 'valgrind', isThere: () => find('valgrind'), apt: 'valgrind' },
+  { what: 'strace', isThere: () => find('strace'), apt: 'strace' },
+  { what: 'ip', isThere: () => find('ip'), apt: 'iproute2' },
+  {
+    what: 'Chromium',
+    isThere: () => ['chromium', 'chromium-browser', 'google-chrome'].some((name) => find(name)),
+    apt: 'chromium',
+  },
   {
     what: "Python's prometheus_client",
     isThere: () =>

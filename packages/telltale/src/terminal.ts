@@ -18,16 +18,22 @@ export type Terminal = {
 }
 
 const MAX_WIDTH = 110
+const MIN_WIDTH = 40
 
-/** `out` decides on colours (NO_COLOR and FORCE_COLOR are heard), `err` carries the progress. */
+/**
+ * `out` decides on colours, `err` carries the progress. NO_COLOR (https://no-color.org) beats
+ * FORCE_COLOR, which beats what `out` is; with NO_COLOR or TERM=dumb no escape sequence is written.
+ */
 export function createTerminal(
   out: WriteStream | NodeJS.WriteStream,
   err: WriteStream | NodeJS.WriteStream,
   isQuiet: boolean,
 ): Terminal {
   const { NO_COLOR, FORCE_COLOR, TERM } = process.env
-  const hasColours =
-    !NO_COLOR && TERM !== 'dumb' && (out.isTTY === true || (FORCE_COLOR ?? '0') !== '0')
+  const isPlain = Boolean(NO_COLOR) || TERM === 'dumb'
+  const isForced =
+    FORCE_COLOR === undefined ? out.isTTY === true : !/^(?:0|false)$/.test(FORCE_COLOR)
+  const hasColours = !isPlain && isForced
   const paint =
     (open: number, close: number): Paint =>
     (text) =>
@@ -38,7 +44,8 @@ export function createTerminal(
     isShown = false
   }
   return {
-    width: Math.min(out.columns ?? 100, MAX_WIDTH),
+    // A terminal without a size says 0.
+    width: Math.max(MIN_WIDTH, Math.min(out.columns || 100, MAX_WIDTH)),
     bold: paint(1, 22),
     dim: paint(2, 22),
     red: paint(31, 39),
@@ -47,7 +54,7 @@ export function createTerminal(
     blue: paint(34, 39),
     progress(text) {
       if (isQuiet) return
-      if (err.isTTY !== true) return void err.write(`  … ${text}\n`)
+      if (err.isTTY !== true || isPlain) return void err.write(`  … ${text}\n`)
       clear()
       err.write(`  … ${text}`)
       isShown = true

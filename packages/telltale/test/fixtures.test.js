@@ -8,6 +8,7 @@ import pg from 'pg'
 import { startMariadb } from '../../node/test/services/mariadb.js'
 import { startPostgres } from '../../node/test/services/postgres.js'
 import { startRedis } from '../../node/test/services/redis.js'
+import { assertTold, reproduce } from './reproduce.js'
 import { inTurns, start, statuses, verify } from './verify.js'
 
 const ERROR = ['--error-route', 'GET /fail']
@@ -29,6 +30,23 @@ function assertAllPass({ report, code, text }) {
     text,
   )
   assert.equal(code, 0)
+}
+
+/** What the command of each failure of the bare service has to show. */
+const withoutId = ({ answer }) => /^HTTP\/1\.1 /m.test(answer) && !/^x-request-id:/im.test(answer)
+const missing = ({ answer }) => answer.includes('not found')
+const BARE = {
+  'logs.json': ({ texts, lines }) => texts.length > 0 && lines.length === 0,
+  'logs.stderr': ({ stderr }) => stderr.includes('something broke'),
+  'req.id.header': withoutId,
+  'req.id.unique': withoutId,
+  'req.id.inbound': withoutId,
+  'err.event': ({ answer, events }) => / 500 /.test(answer) && events.length === 0,
+  'health.live': missing,
+  'health.ready': missing,
+  metrics: missing,
+  // 128 + 15: it died of the signal.
+  'stop.graceful': ({ answer }) => answer.includes('exit code 143'),
 }
 
 /** Two at a time: more would only make noise. */
@@ -139,24 +157,37 @@ test('whole runs', { concurrency: true }, async (t) => {
     assert.equal(code, 0)
   })
 
-  add('38: a bare service fails honestly, and each failure says what to do', async () => {
-    const { report, code } = await verify([...ERROR, '--', 'node', 'fixtures/bare/server.mjs'])
-    assert.equal(code, 1)
-    assert.equal(report.summary.error, 0)
-    const all = statuses(report)
-    for (const id of [
-      ...['logs.json', 'req.id.header', 'req.id.unique', 'err.event', 'health.live'],
-      ...['health.ready', 'metrics', 'stop.graceful'],
-    ]) {
-      assert.equal(all[id], 'fail', id)
-    }
-    for (const check of report.checks.filter(({ status }) => status === 'fail')) {
-      assert.ok(check.expected && check.got && check.fix.text && check.reproduce, check.id)
-    }
-    for (const check of report.checks.filter(({ status }) => status === 'unproven')) {
-      assert.ok(check.detail, `${check.id} says why`)
-    }
-  })
+  add(
+    '38, 40: a bare service fails honestly, and each failure says what to do and shows it again',
+    async () => {
+      const { report, code } = await verify([...ERROR, '--', 'node', 'fixtures/bare/server.mjs'])
+      assert.equal(code, 1)
+      assert.equal(report.summary.error, 0)
+      const all = statuses(report)
+      for (const id of [
+        ...['logs.json', 'req.id.header', 'req.id.unique', 'err.event', 'health.live'],
+        ...['health.ready', 'metrics', 'stop.graceful'],
+      ]) {
+        assert.equal(all[id], 'fail', id)
+      }
+      for (const check of report.checks.filter(({ status }) => status === 'fail')) {
+        assert.ok(check.expected && check.got && check.fix.text && check.reproduce, check.id)
+        assertTold(report, check)
+        if (check.id === 'err.nodsn') {
+          assert.equal(check.reproduce, 'env -u SENTRY_DSN node fixtures/bare/server.mjs')
+          continue
+        }
+        const seen = await reproduce(report, check, {
+          cwd: dirname(fileURLToPath(import.meta.url)),
+        })
+        const shown = BARE[check.id]
+        assert.ok(shown?.(seen), `40: ${check.reproduce}: ${JSON.stringify(seen, undefined, 1)}`)
+      }
+      for (const check of report.checks.filter(({ status }) => status === 'unproven')) {
+        assert.ok(check.detail, `${check.id} says why`)
+      }
+    },
+  )
 
   add('the shop passes everything, started by its own start script', async () => {
     const run = start(['--json'], { cwd: SHOP })

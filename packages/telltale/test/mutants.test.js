@@ -6,7 +6,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { startPostgres } from '../../node/test/services/postgres.js'
+import { startProxy } from '../../node/test/services/proxy.js'
 import { CHECKS } from '../dist/verify/checks/index.js'
+import { assertTold, reproduce } from './reproduce.js'
 import { inTurns, statuses, verify } from './verify.js'
 
 const MUTANTS = {
@@ -121,6 +123,105 @@ test('36: attached with its lines and its token, the same service passes what ca
   rmSync(folder, { recursive: true })
 })
 
+/** What the reproduce line of a mutant's check has to show, as the report's `got` does. */
+const has = (event, name) => JSON.stringify(event ?? {}).includes(name)
+const finished = ({ lines }) => lines.filter(({ message }) => message === 'request_finished')
+const ids = (answer) => [...answer.matchAll(/^x-request-id: (\S+)/gim)].map(([, id]) => id)
+const SHOWN = {
+  'console.log line': ({ texts }) => texts.some((text) => text.startsWith('serving ')),
+  'pretty logger': ({ texts, lines }) => texts.length > 0 && lines.length === 0,
+  'id missing on 404': ({ answer }) => / 404 /.test(answer) && ids(answer).length === 0,
+  'id shared across requests': ({ answer }) =>
+    ids(answer).length === 2 && new Set(ids(answer)).size === 1,
+  'ALS lost after body': ({ lines }) =>
+    lines.some(({ message, request_id }) => message === 'work_body' && request_id === undefined),
+  'header absent on 500': ({ answer }) => / 500 /.test(answer) && ids(answer).length === 0,
+  'latency in seconds': (seen) => finished(seen)[0].latency_ms < 1,
+  'double finished line': (seen) => finished(seen).length === 2,
+  'event twice': ({ events }) => events.length === 2,
+  'no user': ({ events }) => events.length === 1 && events[0].user === undefined,
+  'no tags': ({ events }) => events.length === 1 && events[0].tags === undefined,
+  'password in body log': ({ texts }) => texts.some((text) => text.includes('canary')),
+  'token in query': ({ texts }) => texts.some((text) => text.includes('canary')),
+  'Authorization in event': ({ events }) => has(events[0], 'canary'),
+  'DB password in ready body': ({ answer }) => answer.includes('hunter2-secret'),
+  'ready always 200': ({ answer }) => / 200 /.test(answer),
+  'ready hangs on stall': ({ answer }) => /timed out/i.test(answer),
+  'live touches DB': ({ askedDatabase }) => askedDatabase,
+  'never recovers': ({ answer }) => / 503 /.test(answer),
+  'log lost at crash': ({ lines }) => lines.filter(({ mark }) => mark === 'again').length < 500,
+  'exit 0 on crash': ({ answer }) => answer.includes('exit code 0'),
+  'SIGTERM ignored': ({ answer }) => answer.includes('running'),
+  'in-flight dropped': ({ answer }) => !/ 200 /.test(answer),
+  'ready 200 while draining': ({ answer }) => [...answer.matchAll(/HTTP\/1.1 200 /g)].length === 2,
+  'verify route open without token': ({ answer }) => answer.includes('"kit"'),
+  'time without zone': ({ lines }) => lines.some(({ timestamp }) => !timestamp.endsWith('Z')),
+  'line breaks in lines': ({ texts, lines }) => texts.length > lines.length,
+  'console.error line': ({ stderr }) => stderr.includes('serving '),
+  'ids cross': ({ lines }) => {
+    const begun = new Map(lines.map(({ message, request_id: id }) => [`${message} ${id}`, id]))
+    const count = (name) => [...begun.keys()].filter((key) => key.startsWith(name)).length
+    return count('work_end') < count('work_begin')
+  },
+  'any id is echoed': ({ answer, check }) =>
+    check.got.includes(`(${ids(answer)[0].length} characters)`),
+  'event without stack': ({ events }) =>
+    events.length === 1 && events[0].exception.values[0].stacktrace.frames.length === 0,
+  'line without event': (seen) =>
+    seen.events.length === 1 && finished(seen)[0].event_id === undefined,
+  'stack in the answer': ({ answer }) => / at \S+/.test(answer),
+  'delivery is awaited': (seen) => finished(seen)[0].latency_ms > 1,
+  'ready names nothing': ({ answer, check }) => answer.includes(check.got),
+  'probes are logged': (seen) => finished(seen).length === 1,
+  'crash without event': ({ events, answer }) => events.length === 0 && /exit code 1/.test(answer),
+  'second signal hangs': ({ answer }) => answer.includes('running'),
+  'metrics by path': ({ answer, check }) =>
+    [...answer.matchAll(/telltale-verify\/series\//g)].length >= Number(check.got),
+}
+/** What takes a whole run to see, or a service that starts and stays. */
+const BY_COMMAND = {
+  'user leaks between requests':
+    /^npx telltale verify .*--error-route 'GET \/fail'.*--auth 'X-User: ada'.* --only err\.isolation -- node /,
+  'crash on cut': /^npx telltale verify .* --only health\.cut\.alive -- node /,
+  'silent without tracker': /^env -u SENTRY_DSN node fixtures\/reference\/service\.mjs$/,
+}
+
+async function assertReproduced(mutant, report, check) {
+  if (BY_COMMAND[mutant] !== undefined) return assert.match(check.reproduce, BY_COMMAND[mutant])
+  const proxy = await startProxy(postgres.port)
+  const url = new URL(postgres.url)
+  url.port = proxy.port
+  let asked = 0
+  const ask = async () => (await fetch(`${report.service.url}/health/ready`)).text()
+  const seen = await reproduce(report, check, {
+    cwd: import.meta.dirname,
+    env: { DATABASE_URL: url.href, MUTANT: mutant },
+    isTracked: mutant !== 'second signal hangs',
+    async before() {
+      if (mutant === 'ready hangs on stall') await proxy.mode('stall')
+      if (mutant === 'ready always 200') {
+        await proxy.mode('refuse')
+        proxy.cut()
+      }
+      // With a connection that would hold the process.
+      if (mutant === 'second signal hangs') await ask()
+      if (mutant === 'never recovers') {
+        await proxy.mode('refuse')
+        proxy.cut()
+        await ask()
+        await proxy.mode('pass')
+      }
+      asked = proxy.accepted
+    },
+  })
+  const askedDatabase = proxy.accepted > asked
+  await proxy.close()
+  assert.ok(
+    SHOWN[mutant]({ ...seen, check, askedDatabase }),
+    `${mutant}: ${check.reproduce}\nshows no "${check.got}":\n${JSON.stringify(seen, undefined, 1)}`,
+  )
+}
+
 async function assertFailsOnly(mutant, expected) {
   const flags = expected === 'health.recover' ? ['--recover-timeout', '4'] : []
   const { report, code, text } = await run(mutant, flags)
@@ -130,8 +231,10 @@ async function assertFailsOnly(mutant, expected) {
     [expected].flat(),
     `${JSON.stringify(failed, undefined, 2)}\n${text}`,
   )
-  for (const { fix, expected: wanted, got, reproduce } of failed) {
-    assert.ok(fix.text && wanted && got && reproduce, 'a failure says what to do')
+  for (const check of failed) {
+    assertTold(report, check)
+    assert.equal(JSON.stringify(report).includes('hunter2-secret'), false, 'no password is told')
+    await assertReproduced(mutant, report, check)
   }
   assert.equal(code, 1)
 }
@@ -140,8 +243,9 @@ function eachMutant(t, mutants) {
   const turn = inTurns(3)
   return Promise.all(
     Object.entries(mutants).map(([mutant, expected]) =>
-      t.test(`25: "${mutant}" fails ${expected} and nothing else`, () =>
-        turn(() => assertFailsOnly(mutant, expected)),
+      t.test(
+        `25, 40: "${mutant}" fails ${expected} and nothing else, and its command shows it`,
+        () => turn(() => assertFailsOnly(mutant, expected)),
       ),
     ),
   )

@@ -20,10 +20,15 @@ export async function verify(args, options = {}) {
   return { report, code, text: `${stderr}${report.error?.message ?? ''}`, stdout }
 }
 
-/** Starts it; `ended` resolves with what it left. */
-export function start(args, { env = {}, cwd = here } = {}) {
-  const child = spawn(process.execPath, [BIN, 'verify', ...args], {
+/**
+ * Starts it; `ended` resolves with what it left. `through` is the start of a command line that runs
+ * the rest of it (`unshare`, `strace`); `as` is the user and the group.
+ */
+export function start(args, { env = {}, cwd = here, through = [], as = {}, bin = BIN } = {}) {
+  const [program, ...rest] = [...through, process.execPath, bin, 'verify', ...args]
+  const child = spawn(program, rest, {
     cwd,
+    ...as,
     env: { ...process.env, NODE_TEST_CONTEXT: undefined, SENTRY_DSN: undefined, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })

@@ -67,6 +67,8 @@ export async function attach(options: VerifyOptions, url: URL, run: Attaching): 
     tracker: run.tracker,
     exchanges: client.exchanges,
     targets: [],
+    dsns: [],
+    elsewhere: [],
     marks: run.marks,
     health,
     ...(typeof kit === 'string' && { kit }),

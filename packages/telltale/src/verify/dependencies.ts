@@ -39,8 +39,12 @@ export async function leadDependencies(
     env[from] = `${match[1]}127.0.0.1:${led}${value.slice(match[0].length)}`
   }
   for (const [name, value] of Object.entries({ ...dotenv, ...process.env, ...options.env })) {
-    const password = /^[a-z][\w+.-]*:\/\/[^:@/]*:([^@/]{4,})@/i.exec(value ?? '')?.[1]
+    const match = /^([a-z][\w+.-]*):\/\/([^:@/]*):([^@/]{4,})@(.*)$/is.exec(value ?? '')
+    const [, scheme = '', user = '', password, rest = ''] = match ?? []
     if (password !== undefined) {
+      // postgres://postgres:postgres@postgres/postgres: a word that stands everywhere is no secret.
+      const words = [scheme, user, ...rest.split(/[/:?@]/)]
+      if (words.some((word) => word.startsWith(password))) continue
       secrets.push({ place: `the password in ${name}`, value: decodeURIComponent(password) })
     } else if (/(?:PASSWORD|SECRET)$/.test(name) && (value ?? '').length >= 6) {
       secrets.push({ place: name, value: value as string })

@@ -4,12 +4,13 @@ import type { Capture } from './capture.js'
 import type { HookReport } from './channel.js'
 import type { LogRecord } from './dialect.js'
 import { field } from './dialect.js'
+import type { Dsn } from './elsewhere.js'
 import type { HealthPaths } from './health.js'
 import type { Exchange } from './http.js'
 import type { VerifyOptions } from './options.js'
 import type { Target } from './proxy.js'
 import type { Exit } from './service.js'
-import type { Json, Tracker, TrackerItem } from './tracker.js'
+import type { Json, Mood, Tracker, TrackerItem } from './tracker.js'
 
 export type Evidence = {
   readonly options: VerifyOptions
@@ -24,6 +25,10 @@ export type Evidence = {
   readonly tracker: Tracker
   readonly exchanges: readonly Exchange[]
   readonly targets: readonly Target[]
+  /** DSNs that stand in the project. */
+  readonly dsns: readonly Dsn[]
+  /** Events that the proxy kept from another tracker. */
+  readonly elsewhere: readonly { readonly address: string }[]
   readonly marks: readonly Mark[]
   /** Undefined when verify attached to a running service. */
   boot?: Boot
@@ -78,6 +83,7 @@ export type Traffic = {
         readonly lines: number
         readonly from: number
         readonly until: number
+        readonly exchange: Exchange
       }
     | undefined
 }
@@ -113,7 +119,7 @@ export type Errors = {
   /** The user that the service set is known by what it set alone. */
   readonly hasUser: boolean
   readonly moods: readonly {
-    readonly mood: string
+    readonly mood: Mood
     readonly exchanges: readonly Exchange[]
     readonly from: number
     readonly until: number

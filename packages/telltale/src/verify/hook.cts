@@ -15,8 +15,9 @@ const OWN = new Set(
 )
 /** Unix sockets that are a database or a cache; others are the service's own affair. */
 const DEPENDENCY_SOCKET = /\.s\.PGSQL\.\d+$|(?:mysql|maria|redis|valkey|mongo|memcache)[^/]*$/i
-/** Where error trackers live; nothing of a verification may reach them. */
+/** Where error trackers live, and where the project's own DSNs lead; nothing of a verification may reach them. */
 const TRACKER_HOST = /(?:^|\.)(?:sentry\.io|rollbar\.com|bugsnag\.com|honeybadger\.io)$/i
+const TRACKERS = new Set((process.env.TELLTALE_VERIFY_TRACKERS ?? '').split(',').filter(Boolean))
 const MAX_STDERR_REPORTS = 500
 
 type ConnectOptions = { host?: string; port?: number | string; path?: string }
@@ -63,7 +64,7 @@ function install(path: string): void {
     try {
       const target = readTarget(args)
       if (target !== undefined) {
-        if (target.host !== undefined && TRACKER_HOST.test(target.host)) {
+        if (target.host !== undefined && isTracker(target.host)) {
           report({ type: 'refused', host: target.host, port: target.port })
           target.replace({ port: 1 })
         } else {
@@ -107,6 +108,8 @@ function install(path: string): void {
     return Reflect.apply(write, this, args)
   } as typeof write
 }
+
+const isTracker = (host: string): boolean => TRACKER_HOST.test(host) || TRACKERS.has(host)
 
 type Target = ConnectOptions & { replace(to: { port: number }): void }
 

@@ -2,7 +2,6 @@
 
 import { Agent, request as httpRequest, type IncomingHttpHeaders } from 'node:http'
 import { connect } from 'node:net'
-import { isPlanted } from './canaries.js'
 
 /** One request and what came back. */
 export type Exchange = {
@@ -11,7 +10,9 @@ export type Exchange = {
   readonly path: string
   /** Headers that were sent, credentials included: they are canaries or the user's own. */
   readonly sent: Readonly<Record<string, string>>
+  /** Its start, when it was long. */
   readonly sentBody: string
+  readonly sentBytes: number
   /** 0 when no answer came. */
   readonly status: number
   readonly headers: IncomingHttpHeaders
@@ -88,6 +89,7 @@ export function createClient(host: string, port: number, now: () => number): Cli
               path,
               sent: headers,
               sentBody,
+              sentBytes: body === undefined ? 0 : Buffer.byteLength(body),
               status,
               headers: answered,
               body: text,
@@ -161,6 +163,7 @@ export function createClient(host: string, port: number, now: () => number): Cli
               path,
               sent: {},
               sentBody: head.toString('latin1').slice(0, 500),
+              sentBytes: 0,
               status: Number(/^HTTP\/1\.\d (\d{3})/.exec(statusLine)?.[1] ?? 0),
               headers,
               body: body.join('\r\n\r\n').slice(0, MAX_BODY),
@@ -183,26 +186,6 @@ function idOf(headers: IncomingHttpHeaders): string | undefined {
     if (typeof value === 'string' && value !== '') return value
   }
   return undefined
-}
-
-/** A command line that sends the same request again; planted secrets are left out of its headers. */
-export function curlOf(base: string, exchange: Exchange): string {
-  const parts = ['curl -i']
-  if (exchange.method === 'HEAD') parts[0] = 'curl -I'
-  else if (exchange.method !== 'GET') parts.push(`-X ${exchange.method}`)
-  for (const [name, value] of Object.entries(exchange.sent)) {
-    if (!/^content-length$/i.test(name) && !isPlanted(value))
-      parts.push(`-H ${quote(`${name}: ${value}`)}`)
-  }
-  if (exchange.sentBody !== '' && exchange.sentBody.length < 500) {
-    parts.push(`--data-binary ${quote(exchange.sentBody)}`)
-  }
-  parts.push(quote(base + exchange.path))
-  return parts.join(' ')
-}
-
-function quote(text: string): string {
-  return /^[\w./:?=&%-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`
 }
 
 /** Runs `work` for 0 … count − 1, at most `width` at once. */

@@ -15,6 +15,8 @@ export type Dependency = {
 
 export type VerifyOptions = {
   readonly cwd: string
+  /** The flags that say what the service is and how to judge it, as they were given. */
+  readonly given: readonly string[]
   /** Argv of the service, or one line for the shell. */
   readonly command: readonly string[] | string
   readonly url: URL | undefined
@@ -72,6 +74,7 @@ Which service
   --logs FILE               with --url: where its lines are written (- reads standard input)
   --port N                  the port it listens on, when it is not PORT and no hook can tell
   --env NAME=VALUE          for its environment (repeatable)
+  --no-hook                 nothing is preloaded into Node; then name --port and --dep
   --dep NAME=HOST:PORT      a dependency to cut, by address (repeatable)
   --dep NAME=env:VARIABLE   … by the variable that holds its URL; for what is not Node
 
@@ -95,6 +98,7 @@ Reports
   --json  --tap  --github   on standard output instead of the report for people
   --junit, --ctrf, --sarif FILE
   --save DIR                everything captured, and report.html
+  --quiet                   no progress on standard error
 
 Exit codes: 0 all well · 1 a check failed · 2 usage · 3 could not run · 4 needs a decision · 130 interrupted
 All of these can stand in package.json: "telltale": { "verify": { "errorRoute": "GET /fail" } }`
@@ -181,6 +185,12 @@ export function readOptions(argv: readonly string[], cwd: string): VerifyOptions
     const value = text(name)
     return value === undefined ? undefined : readRoute(value, name)
   }
+  const path = (name: string): string | undefined => {
+    const value = text(name)
+    if (value === undefined || /^\/\S*$/.test(value)) return value
+    const usual = name === 'metrics' ? '/metrics' : `/health/${name}`
+    throw new UsageError(`--${name} must be a path, as ${usual}, got "${value}".`)
+  }
   const ids = (name: string): string[] => list(name, name).flatMap((value) => value.split(','))
 
   const scale = number('timeout-scale', 1)
@@ -188,9 +198,10 @@ export function readOptions(argv: readonly string[], cwd: string): VerifyOptions
   const port = text('port')
   return {
     cwd,
+    given: givenFlags(flags),
     command: url !== undefined ? [] : command.length > 0 ? command : startCommand(config, manifest),
     url: url === undefined ? undefined : readUrl(url, flags['i-know'] === true),
-    logs: text('logs'),
+    logs: readLogs(text('logs'), url),
     port: port === undefined ? undefined : readPort(port),
     routes: list('route').map((value) => readRoute(value, 'route')),
     errorRoute: route('error-route'),
@@ -198,9 +209,9 @@ export function readOptions(argv: readonly string[], cwd: string): VerifyOptions
     bodyRoute: route('body-route'),
     crashRoute: route('crash-route'),
     auth: list('auth', 'auth').map(readHeader),
-    live: text('live'),
-    ready: text('ready'),
-    metrics: text('metrics'),
+    live: path('live'),
+    ready: path('ready'),
+    metrics: path('metrics'),
     dependencies: list('dep').map(readDependency),
     env: Object.fromEntries(list('env', 'env').map(readVariable)),
     bootTimeoutMs: number('boot-timeout', 30) * 1000 * scale,
@@ -221,6 +232,18 @@ export function readOptions(argv: readonly string[], cwd: string): VerifyOptions
     sarif: text('sarif'),
     save: text('save'),
   }
+}
+
+/** Flags again as arguments, without reports and without the choice of checks. */
+function givenFlags(flags: Given): string[] {
+  const left = ['only', 'skip', 'json', 'tap', 'github', 'quiet', 'junit', 'ctrf', 'sarif', 'save']
+  return Object.entries(flags)
+    .filter(([name]) => !left.includes(name))
+    .flatMap(([name, value]) =>
+      (Array.isArray(value) ? value : [value]).flatMap((one) =>
+        one === true ? [`--${name}`] : [`--${name}`, String(one)],
+      ),
+    )
 }
 
 const camel = (name: string): string =>
@@ -263,6 +286,13 @@ function startCommand(config: Given, manifest: Manifest | undefined): readonly s
 function plainCommand(script: string): readonly string[] | string {
   const words = script.trim().replace(/^exec\s+/, '')
   return /[^\w\s./@:=,+-]|^\w+=/.test(words) ? script : words.split(/\s+/)
+}
+
+function readLogs(file: string | undefined, url: string | undefined): string | undefined {
+  if (file === undefined || url !== undefined) return file
+  throw new UsageError(
+    `--logs ${file} is for a service that runs already: pass --url too. Of one that verify starts the lines are read anyway.`,
+  )
 }
 
 function readRoute(value: string, flag: string): Route {

@@ -45,6 +45,7 @@ type Place = { readonly host: string; readonly port: number } | { readonly path:
 
 /** What the hook says about a connection, by the port it comes from. */
 export type Announcement = {
+  readonly pid?: number
   readonly sourcePort: number
   readonly host?: string
   readonly port?: number
@@ -54,6 +55,8 @@ export type Announcement = {
 export type DependencyProxy = {
   readonly port: number
   readonly targets: ReadonlyMap<string, Target>
+  /** Events that were on their way to a tracker other than verify's, and were kept here. */
+  readonly elsewhere: readonly { readonly address: string; readonly pid: number | undefined }[]
   /** Says where the connection from `sourcePort` is meant to go; it waits at the proxy until then. */
   announce(announcement: Announcement): void
   /** Opens a port of its own that always leads to `host:port`: for what no hook can lead. */
@@ -85,7 +88,8 @@ export function roleOf(target: Target): 'database' | 'cache' | 'other' {
 export async function startProxy(pulse: Pulse): Promise<DependencyProxy> {
   const targets = new Map<string, Target>()
   const names = new Map<string, string>()
-  const announced = new Map<number, Place>()
+  const announced = new Map<number, { readonly place: Place; readonly pid: number | undefined }>()
+  const elsewhere: { address: string; pid: number | undefined }[] = []
   const waiting = new Map<number, Socket>()
   const servers: Server[] = []
   const sockets = new Set<Socket>()
@@ -111,7 +115,7 @@ export async function startProxy(pulse: Pulse): Promise<DependencyProxy> {
     return target
   }
 
-  function accept(client: Socket, place: Place): void {
+  function accept(client: Socket, place: Place, pid?: number): void {
     const target = targetOf(place)
     target.accepted++
     pulse.beat()
@@ -122,11 +126,12 @@ export async function startProxy(pulse: Pulse): Promise<DependencyProxy> {
       target.open.delete(connection)
       connection.upstream?.destroy()
     })
-    if (target.mode === 'pass') dial(target, connection, place)
-    else client.once('telltale:resume', () => dial(target, connection, place))
+    const go = (): void => dial(target, connection, place, pid)
+    if (target.mode === 'pass') go()
+    else client.once('telltale:resume', go)
   }
 
-  function dial(target: Target, connection: Connection, place: Place): void {
+  function dial(target: Target, connection: Connection, place: Place, pid?: number): void {
     const { client } = connection
     if (client.destroyed) return
     const upstream = connect(place)
@@ -148,6 +153,10 @@ export async function startProxy(pulse: Pulse): Promise<DependencyProxy> {
       pulse.beat()
     }
     client.on('data', (chunk) => {
+      if (isForTracker(chunk)) {
+        elsewhere.push({ address: target.address, pid })
+        return void client.resetAndDestroy()
+      }
       recognise(chunk, 'client')
       target.asked++
       if (!upstream.write(chunk)) client.pause()
@@ -175,8 +184,9 @@ export async function startProxy(pulse: Pulse): Promise<DependencyProxy> {
         waiting.delete(port)
         announced.delete(port)
       })
-      const known = place ?? announced.get(port)
-      if (known !== undefined) accept(client, known)
+      const told = announced.get(port)
+      if (place !== undefined) accept(client, place)
+      else if (told !== undefined) accept(client, told.place, told.pid)
       else waiting.set(port, client)
     })
     servers.push(server)
@@ -191,13 +201,14 @@ export async function startProxy(pulse: Pulse): Promise<DependencyProxy> {
   return {
     port: (main.address() as AddressInfo).port,
     targets,
-    announce({ sourcePort, host, port, path }) {
+    elsewhere,
+    announce({ pid, sourcePort, host, port, path }) {
       const place: Place =
         path !== undefined ? { path } : { host: host ?? '127.0.0.1', port: port ?? 0 }
       const client = waiting.get(sourcePort)
-      if (client === undefined) return void announced.set(sourcePort, place)
+      if (client === undefined) return void announced.set(sourcePort, { place, pid })
       waiting.delete(sourcePort)
-      accept(client, place)
+      accept(client, place, pid)
     },
     async lead(name, host, port) {
       names.set(`${host}:${port}`, name)
@@ -228,6 +239,14 @@ export async function startProxy(pulse: Pulse): Promise<DependencyProxy> {
       await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))))
     },
   }
+}
+
+/** A request to an endpoint of Sentry's; verify's own tracker is not reached through the proxy. */
+function isForTracker(chunk: Buffer): boolean {
+  // P: most of what passes here is a database's.
+  if (chunk[0] !== 0x50) return false
+  const head = chunk.subarray(0, 200).toString('latin1')
+  return /^POST (?:\/[\w./-]*)?\/api\/\d+\/(?:envelope|store)\//.test(head)
 }
 
 /** The protocol of a connection by the first bytes that its first speaker sends. */

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { attach } from './attach.js'
 import { createCanaries } from './canaries.js'
 import { leadDependencies } from './dependencies.js'
+import { findDsns, trackersOf } from './elsewhere.js'
 import type { Crash, Evidence, Mark, Untracked } from './evidence.js'
 import { findHealth } from './health.js'
 import { createClient } from './http.js'
@@ -120,6 +121,8 @@ export function createRun(
     }
 
     const led = await leadDependencies(options, proxy)
+    const dsns = findDsns(options.cwd)
+    const trackers = trackersOf(dsns)
     // What clients keep on disk for a tracker that is away must not wait for a later start.
     const temporary = mkdtempSync(join(tmpdir(), 'telltale-run-'))
     closers.push(() => rmSync(temporary, { recursive: true, force: true }))
@@ -139,8 +142,13 @@ export function createRun(
           hasHook: options.hasHook,
           bootTimeoutMs: options.bootTimeoutMs,
           ownPorts: [tracker.port],
+          trackers,
           env: {
             NODE_ENV: 'production',
+            // What is meant for verify's own output must not colour the service's.
+            NO_COLOR: undefined,
+            FORCE_COLOR: undefined,
+            ...pastProxies(),
             SENTRY_ENVIRONMENT: 'telltale-verify',
             SENTRY_RELEASE: 'telltale-verify@1',
             PORT: String(port),
@@ -198,6 +206,8 @@ export function createRun(
       tracker,
       exchanges: client.exchanges,
       targets: [],
+      dsns,
+      elsewhere: proxy.elsewhere,
       marks,
       boot: { listeningMs, isAliveLater, isReady, listener: service.listener },
       health,
@@ -331,6 +341,13 @@ function noDependency(options: VerifyOptions, service: Service): string {
   return service.reports.some((report) => report.type === 'hello')
     ? 'the service connects to no database and no cache over the network'
     : 'no Node process was seen, so its connections cannot be led: name them with --dep database=env:DATABASE_URL'
+}
+
+/** Clients that heed HTTP_PROXY reach the tracker, and the service itself, without it. */
+function pastProxies(): Record<string, string> {
+  const { NO_PROXY, no_proxy } = process.env
+  const hosts = [no_proxy ?? NO_PROXY, '127.0.0.1', 'localhost'].filter(Boolean).join(',')
+  return { NO_PROXY: hosts, no_proxy: hosts }
 }
 
 function freePort(): Promise<number> {

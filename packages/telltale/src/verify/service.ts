@@ -46,6 +46,8 @@ export type StartSettings = {
   readonly bootTimeoutMs: number
   /** Ports of verify that the service reaches directly. */
   readonly ownPorts: readonly number[]
+  /** Hosts that nothing of it may reach: where the project's own DSNs lead. */
+  readonly trackers: readonly string[]
 }
 
 const HOOK = fileURLToPath(new URL('./hook.cjs', import.meta.url))
@@ -82,15 +84,17 @@ export async function startService(
   process.once('exit', onExit)
 
   function launch(): ChildProcess {
+    const options = settings.env.NODE_OPTIONS ?? process.env.NODE_OPTIONS
     const env: Record<string, string | undefined> = {
       ...process.env,
       PATH: binFolders(cwd) + (process.env.PATH ?? ''),
       ...settings.env,
       ...(settings.hasHook && {
-        NODE_OPTIONS: `${process.env.NODE_OPTIONS ?? ''} --require ${JSON.stringify(HOOK)}`.trim(),
+        NODE_OPTIONS: `${options ?? ''} --require ${JSON.stringify(HOOK)}`.trim(),
         TELLTALE_VERIFY_CHANNEL: channel.path,
         TELLTALE_VERIFY_PROXY: String(proxy.port),
         TELLTALE_VERIFY_OWN: settings.ownPorts.join(','),
+        TELLTALE_VERIFY_TRACKERS: settings.trackers.join(','),
       }),
     }
     // What npm and npx tell their own children is not the service's.

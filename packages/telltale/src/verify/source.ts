@@ -35,7 +35,10 @@ export function findInSource(
   return undefined
 }
 
-function listFiles(root: string): string[] {
+export const isCode = (name: string): boolean => CODE.has(extname(name))
+
+/** Files of the project whose name is wanted, small ones, a bounded number of them. */
+export function listFiles(root: string, isWanted = isCode): string[] {
   const files: string[] = []
   const walk = (folder: string): void => {
     let entries: string[]
@@ -45,11 +48,16 @@ function listFiles(root: string): string[] {
       return
     }
     for (const name of entries) {
-      if (files.length >= MAX_FILES || SKIPPED.has(name) || name.startsWith('.')) continue
+      if (
+        files.length >= MAX_FILES ||
+        SKIPPED.has(name) ||
+        (name.startsWith('.') && !isWanted(name))
+      )
+        continue
       const path = join(folder, name)
       const stats = statSync(path, { throwIfNoEntry: false })
       if (stats?.isDirectory()) walk(path)
-      else if (stats && CODE.has(extname(name)) && stats.size < MAX_BYTES) files.push(path)
+      else if (stats && isWanted(name) && stats.size < MAX_BYTES) files.push(path)
     }
   }
   walk(root)

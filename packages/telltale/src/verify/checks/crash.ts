@@ -2,6 +2,8 @@
 import { isFatalLevel } from '../dialect.js'
 import type { Crash, Evidence } from '../evidence.js'
 import { CRASH_EXIT_MS } from '../phases/crash.js'
+import { headerOf, quote } from '../reproduce.js'
+import { TOKEN_HEADER, verifyRoute } from '../verify-routes.js'
 import { type Check, edit, excerpt, fail, pass, unproven, type Verdict } from './check.js'
 
 const WORDS: Readonly<Record<Crash['kind'], string>> = {
@@ -31,10 +33,18 @@ function eachCrash(
   return pass(`${crashes.map(({ kind }) => WORDS[kind]).join(', ')}: ${ok}`)
 }
 
-const reproduceOf = ({ options }: Evidence): string =>
-  options.crashRoute === undefined
-    ? 'curl -i -H "X-Telltale-Verify: $TELLTALE_VERIFY_TOKEN" "$URL/__telltale/verify/crash?kind=throw"'
-    : `curl -i -X ${options.crashRoute.method} $URL${options.crashRoute.path}`
+function reproduceOf({ base, token, options }: Evidence, crash: Crash): string {
+  const { crashRoute } = options
+  if (crash.kind === 'route' && crashRoute !== undefined) {
+    return `curl -i -X ${crashRoute.method} ${quote(base + crashRoute.path)}`
+  }
+  const { path } = verifyRoute(token, 'crash', {
+    kind: crash.kind,
+    mark: 'again',
+    lines: crash.lines,
+  })
+  return `curl -i ${headerOf(TOKEN_HEADER, token)} ${quote(base + path)}; wait $PID; echo "exit code $?"`
+}
 
 export const crash: readonly Check[] = [
   {
@@ -63,7 +73,7 @@ export const crash: readonly Check[] = [
             fix: edit(
               'Write to stdout synchronously when the process ends, and log the uncaught error at level fatal first.',
             ),
-            reproduce: reproduceOf(evidence),
+            reproduce: reproduceOf(evidence, one),
           })
         },
         'every line and a fatal one',
@@ -89,7 +99,7 @@ export const crash: readonly Check[] = [
             fix: edit(
               'Capture uncaughtException and unhandledRejection, flush for two seconds at most, then exit.',
             ),
-            reproduce: reproduceOf(evidence),
+            reproduce: reproduceOf(evidence, one),
           })
         },
         'an event with level fatal',
@@ -116,7 +126,7 @@ export const crash: readonly Check[] = [
               fix: edit(
                 'Exit after an uncaught error: what state the process is in, nobody knows.',
               ),
-              reproduce: reproduceOf(evidence),
+              reproduce: reproduceOf(evidence, one),
             })
           }
           if (one.exit.code !== 0) return undefined
@@ -126,7 +136,7 @@ export const crash: readonly Check[] = [
             fix: edit(
               'Exit with code 1 after an uncaught error, so that the orchestrator counts it as a crash.',
             ),
-            reproduce: reproduceOf(evidence),
+            reproduce: reproduceOf(evidence, one),
           })
         },
         `exit code ${evidence.crashes?.map(({ exit }) => exit?.code ?? exit?.signal).join(', ')}`,

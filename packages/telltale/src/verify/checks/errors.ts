@@ -8,14 +8,23 @@ import {
   requestIdOf,
   tagsOf,
 } from '../evidence.js'
-import { curlOf, type Exchange } from '../http.js'
+import type { Exchange } from '../http.js'
 import { deadLimitMs, percentileMs } from '../phases/errors.js'
-import type { Json, TrackerItem } from '../tracker.js'
+import { commandLine, curlOf, quote } from '../reproduce.js'
+import type { Json, Mood, TrackerItem } from '../tracker.js'
 import { type Check, count, edit, env, excerpt, fail, pass, unproven } from './check.js'
 import { idTrouble } from './requests.js'
 
 const NO_ROUTE =
   'no route is known that fails; name one with --error-route, or give the service the verify routes'
+
+const MOOD_WORDS: Readonly<Record<Mood, string>> = {
+  ok: 'is well',
+  '429': 'answers 429',
+  '500': 'answers 500',
+  hang: 'accepts and never answers',
+  reset: 'resets connections',
+}
 
 /** Events by the exchange that caused them: by id, else by the one event there is. */
 function eventsOf(evidence: Evidence, { exchange }: Deliberate): TrackerItem[] {
@@ -55,6 +64,12 @@ function firstEvent(evidence: Evidence): { made: Deliberate; item: TrackerItem }
   return made === undefined || item === undefined ? undefined : { made, item }
 }
 
+/** Another tracker that the service tried to reach. */
+function elsewhereOf({ reports, elsewhere }: Evidence): string | undefined {
+  const refused = reports.find((report) => report.type === 'refused')
+  return refused === undefined ? elsewhere[0]?.address : `${refused.host}:${refused.port}`
+}
+
 function show(item: TrackerItem): string {
   const { event_id, level, exception, request, user, tags, environment, release, transaction } =
     item.payload ?? {}
@@ -89,7 +104,7 @@ export const errors: readonly Check[] = [
     isRecipe: true,
     needsStart: true,
     run(evidence) {
-      const { errors: made, tracker, base, reports, options } = evidence
+      const { errors: made, tracker, base, options, dsns } = evidence
       if (made === undefined) {
         return evidence.kit === undefined && options.errorRoute === undefined
           ? unproven(NO_ROUTE)
@@ -98,15 +113,13 @@ export const errors: readonly Check[] = [
       const first = firstEvent(evidence)
       const [attempt] = made.single
       if (first === undefined) {
-        const elsewhere = reports.flatMap((report) =>
-          report.type === 'refused' ? [`${report.host}:${report.port}`] : [],
-        )
-        const [host] = elsewhere
+        const host = elsewhereOf(evidence)
+        const cause = dsns.find((dsn) => host?.includes(dsn.host))?.place ?? dsns[0]?.place
         return fail({
           expected: `an event for the error of ${attempt?.exchange.path.split('?')[0]}`,
           got:
             host !== undefined
-              ? `it went elsewhere: the service tried ${host} and was kept from it`
+              ? `the event went elsewhere: the service tried ${host} and was kept from it`
               : tracker.requests > 0
                 ? `${count(tracker.requests, 'request')} at the tracker, none with an event${tracker.refused.length > 0 ? ` (${tracker.refused[0]})` : ''}`
                 : 'nothing at all at the tracker',
@@ -114,9 +127,12 @@ export const errors: readonly Check[] = [
             attempt === undefined
               ? []
               : [excerpt(`HTTP ${attempt.exchange.status} ${attempt.exchange.body}`)],
+          ...(cause !== undefined && { cause }),
           fix:
             host !== undefined
-              ? env('Read the DSN from the environment (SENTRY_DSN), not from code or .env.')
+              ? env(
+                  'Read the DSN from SENTRY_DSN of the environment: no DSN in code, and nothing in .env that overrides what is set already.',
+                )
               : edit(
                   "Send errors to the DSN in SENTRY_DSN. With the kit: import { init } from '@telltale/node'; init({ service: 'name' }) before everything else.",
                 ),
@@ -325,7 +341,7 @@ export const errors: readonly Check[] = [
     criterion: 'In 25 pairs of concurrent errors each event has the user of its own request.',
     needsStart: true,
     run(evidence) {
-      const { errors: made, base } = evidence
+      const { errors: made } = evidence
       if (made === undefined) return unproven(NO_ROUTE)
       const none = nothingCame(evidence) ?? idTrouble(evidence)
       if (none !== undefined) return unproven(none)
@@ -355,7 +371,6 @@ export const errors: readonly Check[] = [
           fix: edit(
             'Set the user on a scope of the request (withIsolationScope), not on the one of the process.',
           ),
-          reproduce: curlOf(base, one.exchange),
         })
       }
       if (judged === 0 || users.size < 2) {
@@ -369,7 +384,9 @@ export const errors: readonly Check[] = [
     title: 'Without a DSN the service runs and says so',
     criterion: 'Without SENTRY_DSN it starts, connects to no tracker, and prints one notice.',
     needsStart: true,
-    run({ untracked, errors: made }) {
+    run({ untracked, errors: made, options }) {
+      const { command } = options
+      const reproduce = `env -u SENTRY_DSN ${typeof command === 'string' ? `sh -c ${quote(command)}` : commandLine(options)}`
       if (untracked === undefined) return unproven('the service was not started without a DSN')
       if (!untracked.isUp) {
         return fail({
@@ -377,7 +394,7 @@ export const errors: readonly Check[] = [
           got: 'it does not',
           evidence: [excerpt(untracked.failure ?? '', 1500)],
           fix: edit('Treat a missing DSN as "tracking is off", not as an error.'),
-          reproduce: 'env -u SENTRY_DSN npm start',
+          reproduce,
         })
       }
       if (untracked.refused.length > 0) {
@@ -385,7 +402,7 @@ export const errors: readonly Check[] = [
           expected: 'no connection to a tracker',
           got: `connections to ${untracked.refused[0]}`,
           fix: env('Read the DSN from SENTRY_DSN alone.'),
-          reproduce: 'env -u SENTRY_DSN npm start',
+          reproduce,
         })
       }
       if (untracked.notices.length > 0) return pass(excerpt(untracked.notices[0] as string, 160))
@@ -395,7 +412,7 @@ export const errors: readonly Check[] = [
             expected: 'one line that says that errors go nowhere',
             got: 'none',
             fix: edit('Log once at the start: error tracking is off, set SENTRY_DSN.'),
-            reproduce: 'env -u SENTRY_DSN npm start',
+            reproduce,
           })
     },
   },
@@ -427,7 +444,7 @@ export const errors: readonly Check[] = [
           expected: `p95 below ${limit.toFixed(0)} ms (${base95.toFixed(0)} ms with a tracker that is well)`,
           got: `${p95.toFixed(0)} ms with a tracker that answers "${mood}"`,
           fix: edit('Never await the delivery of an event in a request: queue it, with a bound.'),
-          reproduce: curlOf(base, exchanges[0] as Exchange),
+          reproduce: `${curlOf(base, exchanges[0] as Exchange)}   # with a tracker that ${MOOD_WORDS[mood]}`,
         })
       }
       const from = made.moods[0]?.from ?? 0

@@ -1,8 +1,9 @@
 /** Live and ready: while all is well, while a dependency is away, and after it came back. */
 import type { Cut, Evidence } from '../evidence.js'
-import { curlOf, type Exchange } from '../http.js'
+import type { Exchange } from '../http.js'
 import { percentile } from '../percentile.js'
 import { ANSWER_MS, hasNoticed, isAway, NOTICE_MS, nameOf } from '../phases/cut.js'
+import { curlOf } from '../reproduce.js'
 import {
   type Check,
   count,
@@ -81,7 +82,7 @@ function judgeCut(evidence: Evidence, mode: Cut['mode']): Verdict {
     if (!cut.isAlive && !hasNoticed(cut))
       return unproven('the process died of it; see health.cut.alive')
     const first = cut.ready.find((answer) => isAway(cut, answer))
-    const reproduce = `curl -i ${base}${health?.ready}   # after ${mode === 'reset' ? 'stopping' : 'pausing (docker pause)'} ${cut.target.address}`
+    const reproduce = `curl -i --max-time 5 ${base}${health?.ready}   # after ${mode === 'reset' ? 'stopping' : 'pausing (docker pause)'} ${cut.target.address}`
     const limit = ANSWER_MS * options.scale
     const late = cut.ready.find(({ ms, failure }) => ms > limit || failure === 'timeout')
     if (late !== undefined) {
@@ -210,12 +211,13 @@ export const health: readonly Check[] = [
       for (const cut of (cuts ?? []).filter(({ isAlive }) => isAlive)) {
         const failed = cut.live.find(({ status }) => status !== 200)
         if (failed === undefined) continue
+        const word = cut.mode === 'reset' ? 'stopping' : 'pausing (docker pause)'
         return fail({
           expected: `200 while ${nameOf(cut.target)} is away (${cut.mode})`,
           got: `${failed.status || failed.failure}`,
           evidence: [excerpt(failed.body)],
           fix: edit('Look at dependencies in ready, not in live.'),
-          reproduce,
+          reproduce: `curl -i --max-time 5 ${base}${paths.live}   # after ${word} ${cut.target.address}`,
         })
       }
       return pass(
@@ -340,7 +342,7 @@ export const health: readonly Check[] = [
           fix: edit(
             'Open a new connection for the check when the old one broke; a client that gave up must be replaced.',
           ),
-          reproduce: `curl -i ${base}${paths?.ready}`,
+          reproduce: `curl -i --max-time 5 ${base}${paths?.ready}   # after ${lost.target.address} was away, was asked for, and came back`,
         })
       }
       if (noticed.some((cut) => !cut.isAlive))

@@ -2,6 +2,7 @@
 import type { Evidence } from '../evidence.js'
 import type { VerifyOptions } from '../options.js'
 import { UsageError } from '../options.js'
+import { rerunLine } from '../reproduce.js'
 import { boot } from './boot.js'
 import { type Check, skip, type Verdict } from './check.js'
 import { crash } from './crash.js'
@@ -43,9 +44,15 @@ export function choose({ only, skip: left }: VerifyOptions): readonly Check[] {
     names.some(
       (name) => id === name || id.startsWith(`${name}.`) || (name === 'recipe' && isRecipe(id)),
     )
+  const unknown = [...only, ...left].find((name) => !CHECKS.some(({ id }) => matches(id, [name])))
   const chosen = CHECKS.filter(
     ({ id }) => (only.length === 0 || matches(id, only)) && !matches(id, left),
   )
+  if (chosen.length > 0 && unknown !== undefined) {
+    throw new UsageError(
+      `"${unknown}" is no check and no group. Known: recipe, ${CHECKS.map(({ id }) => id).join(', ')}.`,
+    )
+  }
   if (chosen.length > 0) return chosen
   throw new UsageError(
     `No check is left to run. Known: recipe, ${CHECKS.map(({ id }) => id).join(', ')}.`,
@@ -59,12 +66,7 @@ const isRecipe = (id: string): boolean =>
 /** A failure that no single request shows is shown by a run of its check alone. */
 function withReproduction(check: Check, verdict: Verdict, { options }: Evidence): Verdict {
   if (verdict.status !== 'fail' || verdict.reproduce !== undefined) return verdict
-  const { command, url } = options
-  const service =
-    url !== undefined
-      ? ` --url ${url.origin}`
-      : ` -- ${typeof command === 'string' ? command : command.join(' ')}`
-  return { ...verdict, reproduce: `npx telltale verify --only ${check.id}${service}` }
+  return { ...verdict, reproduce: rerunLine(options, check.id) }
 }
 
 /** Judges a run. A check that throws is an error of ours, never a pass. */

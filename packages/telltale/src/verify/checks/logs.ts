@@ -2,6 +2,7 @@
 import { basename } from 'node:path'
 import { instantOf, isLevel } from '../dialect.js'
 import type { Evidence } from '../evidence.js'
+import { curlOf, requestDuring } from '../reproduce.js'
 import { findInSource } from '../source.js'
 import { type Check, count, edit, excerpt, fail, pass, unproven } from './check.js'
 
@@ -61,6 +62,7 @@ export const logs: readonly Check[] = [
                 'Turn the readable format off in production: one JSON object a line, no colours.',
               )
             : edit('Write this through the logger instead of console.log or print.'),
+        ...reproduceLine(evidence, bad),
       })
     },
   },
@@ -89,6 +91,7 @@ export const logs: readonly Check[] = [
         fix: edit(
           'Encode values with a serializer that escapes line breaks and survives any value.',
         ),
+        reproduce: curlOf(evidence.base, traffic.burst.exchange),
       })
     },
   },
@@ -137,6 +140,10 @@ export const logs: readonly Check[] = [
         fix: edit(
           'Give the logger a base with the service name, level names, and ISO timestamps in UTC.',
         ),
+        ...reproduceLine(
+          evidence,
+          records.filter(({ text }) => [...faults.values()].some((list) => list.includes(text))),
+        ),
       })
     },
   },
@@ -146,7 +153,8 @@ export const logs: readonly Check[] = [
     criterion: "The listening process writes nothing to stderr but the runtime's own warnings.",
     needsLines: true,
     needsStart: true,
-    run({ capture, reports, boot, cuts, errors }) {
+    run(evidence) {
+      const { capture, reports, boot, cuts, errors } = evidence
       // What another process of the tree wrote, a launcher for one, is not the service's.
       const others = reports
         .flatMap((report) =>
@@ -171,10 +179,20 @@ export const logs: readonly Check[] = [
         got: count(counted.length, 'line'),
         evidence: counted.slice(0, 5).map(({ text }) => excerpt(text)),
         fix: edit('Write these through the logger, so that they have a level, a time and an id.'),
+        ...reproduceLine(evidence, counted),
       })
     },
   },
 ]
+
+/** The request that made the service write such lines, when it can be told. */
+function reproduceLine(
+  evidence: Evidence,
+  lines: readonly { readonly at: number }[],
+): { readonly reproduce?: string } {
+  const exchange = requestDuring(evidence, lines)
+  return exchange === undefined ? {} : { reproduce: curlOf(evidence.base, exchange) }
+}
 
 function isRuntimeWarning(text: string): boolean {
   return (

@@ -54,7 +54,7 @@ export const metrics: readonly Check[] = [
           expected: `the request count to grow by ${seen.sent}`,
           got: `${grown}`,
           fix: edit('Count each request once, when its response closes, 404s included.'),
-          reproduce,
+          reproduce: `${reproduce}; curl -s -o /dev/null '${base}/telltale-verify/counted/[1-${seen.sent}]'; ${reproduce}`,
         })
       }
       const series = seriesOf(seen.afterMissing) - seriesOf(seen.after)
@@ -70,7 +70,7 @@ export const metrics: readonly Check[] = [
           fix: edit(
             'Label by route pattern (/users/:id), never by path; unknown paths share one label.',
           ),
-          reproduce,
+          reproduce: `curl -s -o /dev/null '${base}/telltale-verify/series/[1-${seen.missing}]'; ${reproduce}`,
         })
       }
       return pass(

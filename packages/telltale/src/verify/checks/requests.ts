@@ -1,7 +1,9 @@
 /** Request ids and the line that tells how a request ended. */
 import { detectUnit, type LogRecord, latencyMs } from '../dialect.js'
 import { byRequest, type Evidence, finishedOf, pathname } from '../evidence.js'
-import { curlOf, type Exchange } from '../http.js'
+import type { Exchange } from '../http.js'
+import { curlOf, headerOf, quote } from '../reproduce.js'
+import { BASE, TOKEN_HEADER } from '../verify-routes.js'
 import { type Check, count, edit, excerpt, fail, pass, unproven } from './check.js'
 import { withoutRecords } from './logs.js'
 
@@ -71,7 +73,8 @@ export const requests: readonly Check[] = [
         fix: edit(
           'Make a new random id for each request (crypto.randomUUID()), not one per process or connection.',
         ),
-        reproduce: curlOf(evidence.base, exchanges[0] as Exchange),
+        // Twice, in one command.
+        reproduce: `${curlOf(evidence.base, exchanges[0] as Exchange)} ${quote(evidence.base + (exchanges[0] as Exchange).path)}`,
       })
     },
   },
@@ -103,7 +106,7 @@ export const requests: readonly Check[] = [
                 : `a line with ${crossed.requestId ?? 'no id'}`,
             evidence: own.slice(0, 3).map((record) => excerpt(record.text)),
             fix: ID_FIX,
-            reproduce: curlOf(base, exchange),
+            reproduce: `curl -sZ --parallel-max 50 ${headerOf(TOKEN_HEADER, evidence.token)} '${base}${BASE}work?mark=again&ms=[20-69]'`,
           })
         }
         const lines = interleaved.reduce((sum, { mark }) => sum + (marks.get(mark)?.length ?? 0), 0)
@@ -159,7 +162,10 @@ export const requests: readonly Check[] = [
         if (exchange.id === undefined) continue
         return fail({
           expected: `lines after a ${kind} body with request_id ${exchange.id}`,
-          got: own.length === 0 ? 'no such line' : `a line with ${wrong?.requestId ?? 'no id'}`,
+          got:
+            own.length > 0
+              ? `a line with ${wrong?.requestId ?? 'no id'}`
+              : `no line of it with ${mark === '' ? 'this id' : 'its mark'}`,
           evidence: own.slice(0, 3).map((record) => excerpt(record.text)),
           fix: edit(
             'The context is lost in the body parser. Enter it with AsyncLocalStorage.run around the whole request, or bind the request to it (AsyncResource.bind on its events).',
@@ -237,7 +243,8 @@ export const requests: readonly Check[] = [
             })
       }
       for (const { kind, isValid, sent, exchange } of inbound) {
-        const reproduce = `curl -i -H ${JSON.stringify(`X-Request-ID: ${sent.slice(0, 60)}`)} ${base}${exchange.path}`
+        const headers = [sent, ...(kind === 'two headers' ? ['second-id-of-two-1'] : [])]
+        const reproduce = `curl -i ${headers.map((value) => headerOf('X-Request-ID', value)).join(' ')} ${quote(base + exchange.path)}`
         // A server that refuses such a request altogether is on the safe side.
         if (exchange.status === 400 || exchange.status === 431 || exchange.status === 0) continue
         const id = exchange.id ?? ''

@@ -1,9 +1,17 @@
 /** Planted secrets and the passwords of the environment come out nowhere. */
 import { formsOf } from '../canaries.js'
 import type { Evidence } from '../evidence.js'
+import type { Exchange } from '../http.js'
+import { curlOf } from '../reproduce.js'
 import { type Check, count, edit, excerpt, fail, pass, unproven } from './check.js'
 
-type Source = { readonly where: string; readonly text: string }
+/** `at`: when it came; `exchange`: the answer that it is. */
+type Source = {
+  readonly where: string
+  readonly text: string
+  readonly at?: number
+  readonly exchange?: Exchange
+}
 
 export const secrets: readonly Check[] = [
   {
@@ -20,13 +28,13 @@ export const secrets: readonly Check[] = [
         )
       }
       const all = [...canaries.all, ...knownSecrets]
-      const leaks: { place: string; where: string; text: string; form: string }[] = []
+      const leaks: (Source & { place: string; form: string })[] = []
       for (const { place, value } of all) {
         const forms = formsOf(value)
-        for (const { where, text } of sources) {
-          const form = forms.find((one) => text.includes(one))
+        for (const source of sources) {
+          const form = forms.find((one) => source.text.includes(one))
           if (form === undefined) continue
-          leaks.push({ place, where, text, form })
+          leaks.push({ ...source, place, form })
           break
         }
       }
@@ -40,6 +48,7 @@ export const secrets: readonly Check[] = [
         fix: edit(
           'Redact by key (password, token, authorization, cookie, …) and by value, in lines and in events alike; never log a body or a query string whole. The kit does both.',
         ),
+        ...reproduceLeak(evidence, leaks),
       })
     },
   },
@@ -47,19 +56,39 @@ export const secrets: readonly Check[] = [
 
 function sourcesOf({ capture, tracker, exchanges, metrics, crashes }: Evidence): Source[] {
   return [
-    ...capture.lines.map(({ stream, text }) => ({ where: `a line on ${stream}`, text })),
-    ...tracker.items.map(({ type, bytes }) => ({
+    ...capture.lines.map(({ stream, text, at }) => ({ where: `a line on ${stream}`, text, at })),
+    ...tracker.items.map(({ type, bytes, at }) => ({
+      at,
       where: type === 'event' ? 'an event' : `a ${type} at the tracker`,
       text: bytes.toString(),
     })),
     ...exchanges
       .filter(({ purpose }) => ['ready', 'live', 'scrape'].includes(purpose))
-      .map(({ path, body }) => ({ where: `the answer of ${path}`, text: body })),
+      .map((exchange) => ({
+        where: `the answer of ${exchange.path}`,
+        text: exchange.body,
+        exchange,
+      })),
     ...(metrics === undefined ? [] : [{ where: 'the metrics', text: metrics.afterMissing }]),
     ...(crashes ?? []).flatMap(({ records }) =>
       records.map(({ text }) => ({ where: 'a line of the crashed process', text })),
     ),
   ]
+}
+
+/** The request after which a secret came out: the answer itself, or what carried the secret there. */
+function reproduceLeak(
+  { exchanges, base }: Evidence,
+  leaks: readonly (Source & { readonly form: string })[],
+): { readonly reproduce?: string } {
+  for (const { exchange, at, form } of leaks) {
+    const carrying = (one: Exchange): boolean =>
+      `${one.path}${one.sentBody}${Object.values(one.sent).join('\n')}`.includes(form)
+    const cause =
+      exchange ?? exchanges.findLast((one) => at !== undefined && one.at <= at && carrying(one))
+    if (cause !== undefined) return { reproduce: curlOf(base, cause, true) }
+  }
+  return {}
 }
 
 function around(text: string, form: string): string {

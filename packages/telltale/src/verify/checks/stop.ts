@@ -1,12 +1,25 @@
 /** SIGTERM. */
 
-import { requestIdOf } from '../evidence.js'
+import { type Evidence, requestIdOf } from '../evidence.js'
 import { EXIT_MS } from '../phases/stop.js'
+import { curlOf, quote } from '../reproduce.js'
 import { type Check, edit, excerpt, fail, pass, unproven } from './check.js'
 
 const REFUSE_MS = 5000
 const TWICE_MS = 2000
 const AT_ONCE_MS = 500
+
+/** What was in flight, the signal, and what ready says after it. */
+function stopLine({ stop: seen, base, health }: Evidence): string {
+  const flight =
+    seen?.inFlight === undefined ? '' : `${curlOf(base, seen.inFlight)} & FLIGHT=$!; sleep 0.5; `
+  const ready =
+    health?.ready === undefined
+      ? ''
+      : `; sleep ${(AT_ONCE_MS / 1000) * 1.2}; curl -i ${quote(base + health.ready)}`
+  const last = 'sleep 3; kill -0 $PID && echo running || { wait $PID; echo "exit code $?"; }'
+  return `${flight}kill -TERM $PID${ready}${flight === '' ? '' : '; wait $FLIGHT'}; ${last}`
+}
 
 export const stop: readonly Check[] = [
   {
@@ -18,7 +31,7 @@ export const stop: readonly Check[] = [
     run(evidence) {
       const { stop: seen, health, tracker, options, capture } = evidence
       if (seen === undefined) return unproven('the process had ended before; see health.cut.alive')
-      const reproduce = `kill -TERM ${evidence.boot?.listener ?? '$PID'}`
+      const reproduce = stopLine(evidence)
       const faults: string[] = []
       if (seen.exit === undefined) faults.push(`the process still runs ${EXIT_MS / 1000} s later`)
       else if (seen.exit.signal !== undefined)
@@ -114,7 +127,8 @@ export const stop: readonly Check[] = [
             ? 'the process still runs'
             : `after ${(twice.exitMs / 1000).toFixed(1)} s`,
         fix: edit('Let the second SIGTERM or SIGINT exit at once.'),
-        reproduce: 'kill -TERM $PID; kill -TERM $PID',
+        reproduce:
+          'kill -TERM $PID; sleep 0.4; kill -TERM $PID; sleep 2; kill -0 $PID && echo running',
       })
     },
   },

@@ -83,7 +83,7 @@ export async function sendTraffic(stage: Stage): Promise<Traffic> {
       () => stage.service.capture.records().filter(({ raw }) => raw.mark === mark).length >= lines,
       1000,
     )
-    burst = { mark, lines, from, until: stage.now() }
+    burst = { mark, lines, from, until: stage.now(), exchange: answer }
   }
 
   // Secrets, in every place where a request may carry one.

@@ -6,14 +6,23 @@ import { inParallel } from '../http.js'
 import type { Stage } from '../stage.js'
 import { BASE, TOKEN_HEADER } from '../verify-routes.js'
 
+const SENDING_MS = 400
+
 export async function runUntracked(
   stage: Stage,
   tracked: Deliberate | undefined,
 ): Promise<Untracked> {
-  const { client, service, options } = stage
+  const { client, service, options, proxy } = stage
   const ordinary = await inParallel(20, 2, (index) =>
     client.ask({ purpose: 'untracked', path: stage.missingPath(`untracked${index}`) }),
   )
+  const refused = (): string[] => {
+    const own = new Set(service.reports.map(({ pid }) => pid))
+    return [
+      ...service.reports.flatMap((report) => (report.type === 'refused' ? [report.host] : [])),
+      ...proxy.elsewhere.flatMap(({ address, pid }) => (own.has(pid ?? 0) ? [address] : [])),
+    ]
+  }
   let error: Exchange | undefined
   if (tracked?.source === 'route' && options.errorRoute !== undefined) {
     error = await client.ask({
@@ -21,6 +30,8 @@ export async function runUntracked(
       ...options.errorRoute,
       headers: stage.signedIn(0),
     })
+    // What it sends all the same is on its way when the answer is there.
+    await stage.until(() => refused().length > 0, SENDING_MS)
   }
   const hidden = await client.ask({
     purpose: 'hidden',
@@ -41,7 +52,7 @@ export async function runUntracked(
   return {
     isUp,
     failure: undefined,
-    refused: service.reports.flatMap((report) => (report.type === 'refused' ? [report.host] : [])),
+    refused: refused(),
     error,
     ordinary,
     hidden,

@@ -27,6 +27,15 @@ export function renderPeople(report: Report, terminal: Terminal): string {
     for (const check of checks) lines.push(...renderCheck(check, report, terminal))
     lines.push('')
   }
+  const { start } = report.service
+  if (start !== undefined && report.checks.some(({ status }) => status === 'fail')) {
+    lines.push(
+      dim(
+        '  To see a failure again: start the service as verify did, then run its reproduce line.',
+      ),
+    )
+    lines.push(`    ${printable(start)}`, '')
+  }
   lines.push(`  ${verdict(report, terminal)}`, '')
   return lines.join('\n')
 }

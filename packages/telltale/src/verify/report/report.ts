@@ -1,9 +1,11 @@
 /** A run, judged: the one document that every report is made from. */
 
 import { VERSION } from '../../version.js'
+import { formsOf } from '../canaries.js'
 import type { Status, Verdict } from '../checks/check.js'
 import type { Result } from '../checks/index.js'
 import type { Evidence, Mark } from '../evidence.js'
+import { startLine } from '../reproduce.js'
 
 export type ReportedCheck = Verdict & {
   readonly id: string
@@ -23,6 +25,8 @@ export type Report = {
     readonly url: string
     readonly kit?: string
     readonly cwd: string
+    /** Starts it as verify did, for the reproduce lines; absent when verify attached. */
+    readonly start?: string
   }
   readonly summary: Readonly<Record<Status | 'total', number>>
   readonly exitCode: number
@@ -53,6 +57,7 @@ export function makeReport(
   durationMs: number,
 ): Report {
   const { options, startedAt, base, kit } = evidence
+  const conceal = concealer(evidence.knownSecrets.map(({ value }) => value))
   const checks = results.map(({ check, status, ...rest }) => ({
     id: check.id,
     group: check.isRecipe === true ? ('recipe' as const) : ('beyond' as const),
@@ -60,7 +65,7 @@ export function makeReport(
     criterion: check.criterion,
     status,
     ...(check.isInformation === true && { information: true as const }),
-    ...rest,
+    ...conceal(rest),
   }))
   const { command, isStrict } = options
   return {
@@ -73,6 +78,7 @@ export function makeReport(
       url: base,
       cwd: options.cwd,
       ...(kit !== undefined && { kit }),
+      ...(options.url === undefined && { start: startLine(options, base, evidence.token) }),
     },
     summary: summarize(checks),
     exitCode: exitCodeOf(checks, isStrict),
@@ -85,6 +91,20 @@ export function makeReport(
       })),
     checks,
   }
+}
+
+/** Takes passwords of the environment out of what is told: whoever reads the report need not know them. */
+function concealer(secrets: readonly string[]): <T>(value: T) => T {
+  const forms = secrets.flatMap(formsOf)
+  const conceal = (value: unknown): unknown => {
+    if (typeof value === 'string') {
+      return forms.reduce((text, form) => text.replaceAll(form, '[concealed]'), value)
+    }
+    if (Array.isArray(value)) return value.map(conceal)
+    if (typeof value !== 'object' || value === null) return value
+    return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, conceal(one)]))
+  }
+  return forms.length === 0 ? (value) => value : <T>(value: T): T => conceal(value) as T
 }
 
 /** The report of a run that could not take place. */
