@@ -31,6 +31,8 @@ export type Progress = (what: string) => void
 
 /** Ports that services like to have fixed; a later process has to wait for them. */
 const CLOSED_MS = 5000
+/** How long a service may take to end when the run is broken off. */
+const CLOSE_MS = 1500
 
 /** Starts a run; `close` may be called while it is under way. */
 export function createRun(
@@ -49,7 +51,7 @@ export function createRun(
   async function close(): Promise<void> {
     isClosing = true
     closed ??= (async () => {
-      await Promise.all(services.map((service) => service.stop()))
+      await Promise.all(services.map((service) => service.stop(CLOSE_MS)))
       for (const end of closers.reverse()) await end()
     })()
     await closed
@@ -145,6 +147,8 @@ export function createRun(
             SENTRY_RELEASE: 'telltale-verify@1',
             PORT: String(port),
             TMPDIR: temporary,
+            // pm2 is one daemon a home. In that of the user it may run already, with other services.
+            PM2_HOME: join(temporary, name),
             ...led.env,
             ...env,
             ...options.env,
