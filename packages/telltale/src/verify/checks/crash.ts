@@ -75,6 +75,7 @@ export const crash: readonly Check[] = [
     title: 'A crash reaches the tracker',
     criterion: 'An event with level fatal arrives before the process is gone.',
     needsStart: true,
+    needsEvents: true,
     run(evidence) {
       return eachCrash(
         evidence,
