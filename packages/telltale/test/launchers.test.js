@@ -97,8 +97,8 @@ test('launchers', { concurrency: true }, async (t) => {
         cwd,
         env: { LEFT_OVER: word, STUBBORN: '1' },
       })
-      // It is past the start only when it has found where the service listens.
-      while (!run.output.stderr.includes('look for the health routes')) {
+      // In the middle of the run, when loops of it wait for the service.
+      while (!run.output.stderr.includes('probes')) {
         assert.equal(run.child.exitCode, null, run.output.stderr)
         await Promise.race([once(run.child.stderr, 'data'), run.ended])
       }

@@ -57,6 +57,11 @@ export function createRun(
     await closed
   }
 
+  /** A loop that waits for nothing any more would keep the event loop from everything else. */
+  function stopWhenClosing(): void {
+    if (isClosing) throw new UsageError('interrupted', 3)
+  }
+
   async function run(): Promise<Evidence> {
     const token = randomBytes(16).toString('hex')
     const word = randomBytes(4).toString('hex')
@@ -68,6 +73,7 @@ export function createRun(
     closers.push(() => proxy.close())
 
     const phase = async <T>(label: string, work: () => Promise<T>): Promise<T> => {
+      stopWhenClosing()
       progress(label)
       const at = now()
       try {
@@ -91,8 +97,11 @@ export function createRun(
         live: undefined,
         ready: undefined,
         now,
-        until: (holds, timeoutMs) =>
-          pulse.until(() => isClosing || holds(), timeoutMs * options.scale),
+        async until(holds, timeoutMs) {
+          const isTrue = await pulse.until(() => isClosing || holds(), timeoutMs * options.scale)
+          stopWhenClosing()
+          return isTrue
+        },
         add: (mark) => marks.push(mark),
         missingPath: (name) => `/telltale-verify/${word}/${name}`,
         mark: (name) => `${word}-${name}`,
@@ -157,10 +166,8 @@ export function createRun(
         { pulse, proxy, now },
       )
       services.push(service)
-      if (isClosing) {
-        await service.stop()
-        throw new UsageError('interrupted', 3)
-      }
+      if (isClosing) await service.stop(CLOSE_MS)
+      stopWhenClosing()
       await service.findPort()
       return service
     }
