@@ -74,6 +74,6 @@ if (process.argv[1] === join(HERE, 'hot-path.mjs')) {
   const found = measure()
   console.log(JSON.stringify(found, null, 1))
   if (process.argv[2] === '--update') {
-    writeFileSync(FILE, `${JSON.stringify({ ...recorded(), [MAJOR]: found }, null, 1)}\n`)
+    writeFileSync(FILE, `${JSON.stringify({ ...recorded(), [MAJOR]: found }, null, 2)}\n`)
   }
 }

@@ -7,6 +7,7 @@ import { createServer } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import * as zlib from 'node:zlib'
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import { createTerminal } from '../dist/terminal.js'
 import { renderPeople } from '../dist/verify/report/people.js'
@@ -170,6 +171,17 @@ test('the command', { concurrency: true }, async (t) => {
     assert.match(check.got, /^1 of 100002 lines/)
     assert.equal(readFileSync(join(folder, 'stdout.log')).length > 5 * 1024 * 1024, true)
     rmSync(folder, { recursive: true })
+  })
+
+  add('33: events in zstd are read, or unproven where this Node cannot read them', async () => {
+    const { report } = await verify(
+      ['--only', 'err.event,err.once,secret.none', '--error-route', 'GET /fail', ...TINY],
+      { env: { MODE: 'zstd' } },
+    )
+    const all = statuses(report)
+    if ('zstdDecompress' in zlib) return assert.equal(all['err.event'], 'pass')
+    assert.deepEqual(new Set(Object.values(all)), new Set(['unproven']))
+    assert.match(report.checks[0].detail, /zstd.*Node 22\.15/)
   })
 
   add('35, 40: all reports tell the same, and hostile text stays text', async () => {

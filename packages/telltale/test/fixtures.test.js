@@ -1,5 +1,9 @@
 // Services of every style, whole runs: the kit, wired by hand, bare, another language; real databases.
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
@@ -8,20 +12,37 @@ import pg from 'pg'
 import { startMariadb } from '../../node/test/services/mariadb.js'
 import { startPostgres } from '../../node/test/services/postgres.js'
 import { startRedis } from '../../node/test/services/redis.js'
+import { installPeers, PEERS } from './peers.js'
 import { assertTold, reproduce } from './reproduce.js'
 import { inTurns, start, statuses, verify } from './verify.js'
 
 const ERROR = ['--error-route', 'GET /fail']
 const USERS = ['--auth', 'X-User: ada', '--auth', 'X-User: grace']
-const SHOP = join(dirname(fileURLToPath(import.meta.url)), '../../../examples/shop')
+const HERE = dirname(fileURLToPath(import.meta.url))
+const SHOP = join(HERE, '../../../examples/shop')
+const TSX = join(PEERS, 'node_modules/.bin/tsx')
 
 let postgres
 let mariadb
 let redis
 before(async () => {
+  compileFixtures()
+  await installPeers()
   ;[postgres, mariadb, redis] = await Promise.all([startPostgres(), startMariadb(), startRedis()])
 })
 after(() => Promise.all([postgres.stop(), mariadb.stop(), redis.stop()]))
+
+/** The fixtures in TypeScript, by the workspace's own compiler, with source maps. */
+function compileFixtures() {
+  const tsc = join(
+    dirname(createRequire(import.meta.url).resolve('typescript/package.json')),
+    'bin/tsc',
+  )
+  const { status, stdout } = spawnSync(process.execPath, [tsc, '-p', join(HERE, 'fixtures/kit')], {
+    encoding: 'utf8',
+  })
+  assert.equal(status, 0, stdout)
+}
 
 function assertAllPass({ report, code, text }) {
   assert.deepEqual(
@@ -30,6 +51,8 @@ function assertAllPass({ report, code, text }) {
     text,
   )
   assert.equal(code, 0)
+  // 40 s on a quiet machine.
+  assert.ok(report.durationMs < 80_000, `${report.durationMs} ms`)
 }
 
 /** What the command of each failure of the bare service has to show. */
@@ -96,7 +119,34 @@ test('whole runs', { concurrency: true }, async (t) => {
     },
   )
 
-  add('24: the kit on Fastify with Redis passes everything', async () => {
+  for (const [title, command] of [
+    ['Fastify, CommonJS', ['node', 'fixtures/kit/fastify.cjs']],
+    ['Express, TypeScript through tsx', [TSX, 'fixtures/kit/src/express.ts']],
+    ['node:http, ESM', ['node', 'fixtures/kit/http.mjs']],
+  ]) {
+    add(`24: the kit on ${title}, with PostgreSQL passes everything`, async () => {
+      assertAllPass(
+        await verify([...ERROR, ...USERS, '--', ...command], {
+          env: { DATABASE_URL: postgres.url },
+        }),
+      )
+    })
+  }
+
+  add('24: the kit on Fastify, compiled TypeScript, with Redis passes everything', async () => {
+    const kept = mkdtempSync(join(tmpdir(), 'telltale-ts-'))
+    assertAllPass(
+      await verify(
+        [...ERROR, ...USERS, '--save', kept, '--', 'node', 'fixtures/kit/dist/fastify.js'],
+        { env: { REDIS_URL: redis.url } },
+      ),
+    )
+    const events = readFileSync(join(kept, 'tracker.jsonl'), 'utf8')
+    assert.match(events, /kit\/src\/fastify\.ts"/, 'the stack names the source, not what it became')
+    rmSync(kept, { recursive: true })
+  })
+
+  add('24: the kit on Fastify, ESM, with Redis passes everything', async () => {
     assertAllPass(
       await verify([...ERROR, ...USERS, '--', 'node', 'fixtures/kit/fastify.mjs'], {
         env: { REDIS_URL: redis.url },

@@ -221,6 +221,15 @@ async function assertReproduced(mutant, report, check) {
     `${mutant}: ${check.reproduce}\nshows no "${check.got}":\n${JSON.stringify(seen, undefined, 1)}`,
   )
 }
+test('31: a worker of a cluster that dies of a cut is seen, though it is replaced', async () => {
+  const { report, text } = await verify(
+    ['--only', 'health.cut.alive', '--', 'node', 'fixtures/reference/cluster.mjs'],
+    { env: { DATABASE_URL: postgres.url, MUTANT: 'crash on cut' } },
+  )
+  const [check] = report.checks
+  assert.equal(check.status, 'fail', text)
+  assert.match(check.got, /ended \(code 1\) when .* was cut/)
+})
 
 async function assertFailsOnly(mutant, expected) {
   const flags = expected === 'health.recover' ? ['--recover-timeout', '4'] : []

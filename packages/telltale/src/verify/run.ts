@@ -32,6 +32,8 @@ export type Progress = (what: string) => void
 
 /** Ports that services like to have fixed; a later process has to wait for them. */
 const CLOSED_MS = 5000
+/** How long a service may take to end when the run is broken off. */
+const CLOSE_MS = 1500
 
 /** Starts a run; `close` may be called while it is under way. */
 export function createRun(
@@ -50,10 +52,15 @@ export function createRun(
   async function close(): Promise<void> {
     isClosing = true
     closed ??= (async () => {
-      await Promise.all(services.map((service) => service.stop()))
+      await Promise.all(services.map((service) => service.stop(CLOSE_MS)))
       for (const end of closers.reverse()) await end()
     })()
     await closed
+  }
+
+  /** A loop that waits for nothing any more would keep the event loop from everything else. */
+  function stopWhenClosing(): void {
+    if (isClosing) throw new UsageError('interrupted', 3)
   }
 
   async function run(): Promise<Evidence> {
@@ -67,6 +74,7 @@ export function createRun(
     closers.push(() => proxy.close())
 
     const phase = async <T>(label: string, work: () => Promise<T>): Promise<T> => {
+      stopWhenClosing()
       progress(label)
       const at = now()
       try {
@@ -90,8 +98,11 @@ export function createRun(
         live: undefined,
         ready: undefined,
         now,
-        until: (holds, timeoutMs) =>
-          pulse.until(() => isClosing || holds(), timeoutMs * options.scale),
+        async until(holds, timeoutMs) {
+          const isTrue = await pulse.until(() => isClosing || holds(), timeoutMs * options.scale)
+          stopWhenClosing()
+          return isTrue
+        },
         add: (mark) => marks.push(mark),
         missingPath: (name) => `/telltale-verify/${word}/${name}`,
         mark: (name) => `${word}-${name}`,
@@ -153,6 +164,8 @@ export function createRun(
             SENTRY_RELEASE: 'telltale-verify@1',
             PORT: String(port),
             TMPDIR: temporary,
+            // pm2 is one daemon a home. In that of the user it may run already, with other services.
+            PM2_HOME: join(temporary, name),
             ...led.env,
             ...env,
             ...options.env,
@@ -161,10 +174,8 @@ export function createRun(
         { pulse, proxy, now },
       )
       services.push(service)
-      if (isClosing) {
-        await service.stop()
-        throw new UsageError('interrupted', 3)
-      }
+      if (isClosing) await service.stop(CLOSE_MS)
+      stopWhenClosing()
       await service.findPort()
       return service
     }

@@ -19,8 +19,13 @@ export type Service = {
   /** Where it listens; set by `findPort`. */
   readonly host: string
   readonly port: number
-  /** The process that listens, else the one that was started. */
+  /** The process that listens, of a cluster its primary, else the one that was started. */
   readonly listener: number
+  /**
+   * Watches the processes that answer requests: the answer tells how the first of them ended, also
+   * a cluster's worker, which is replaced. Undefined while all of them live.
+   */
+  watch(): () => Exit | undefined
   /** True while the process that listens lives. */
   isAlive(): boolean
   /** How the process that listens ended; undefined while it lives. */
@@ -30,8 +35,11 @@ export type Service = {
   /** Finds where it listens. Rejects with UsageError 3 when it never does, 4 when it is ambiguous. */
   findPort(): Promise<void>
   signal(name: NodeJS.Signals): void
-  /** Ends everything that belongs to it; resolves when nothing of it is left. */
-  stop(): Promise<void>
+  /**
+   * Ends everything that belongs to it; resolves when nothing of it is left. What does not end within
+   * `patienceMs` (8 s) of a SIGTERM is killed.
+   */
+  stop(patienceMs?: number): Promise<void>
 }
 
 export type StartSettings = {
@@ -57,6 +65,7 @@ const LATE_MS = 10_000
 /** How long PORT has to be open, when a Node process is there and did not say that it listens on it. */
 const STEADY_MS = 1500
 const STOP_MS = 8000
+const KILL_ROUNDS = 5
 
 export async function startService(
   settings: StartSettings,
@@ -89,9 +98,9 @@ export async function startService(
       ...process.env,
       PATH: binFolders(cwd) + (process.env.PATH ?? ''),
       ...settings.env,
+      TELLTALE_VERIFY_CHANNEL: channel.path,
       ...(settings.hasHook && {
         NODE_OPTIONS: `${options ?? ''} --require ${JSON.stringify(HOOK)}`.trim(),
-        TELLTALE_VERIFY_CHANNEL: channel.path,
         TELLTALE_VERIFY_PROXY: String(proxy.port),
         TELLTALE_VERIFY_OWN: settings.ownPorts.join(','),
         TELLTALE_VERIFY_TRACKERS: settings.trackers.join(','),
@@ -221,9 +230,21 @@ export async function startService(
     ].join('')
   }
 
-  /** Everything that belongs to the service: the group, what the hook told of, and their children. */
+  function exitOf(pid: number): Exit | undefined {
+    if (pid === child.pid) return launcherExit
+    if (isRunning(pid)) return undefined
+    const file = `${channel.path}.${pid}`
+    const code = existsSync(file) ? Number(readFileSync(file, 'utf8')) : undefined
+    return { code, signal: code === undefined ? 'a signal' : undefined }
+  }
+
+  /**
+   * Everything that belongs to the service: the group, what the hook told of, their children, and,
+   * where the system tells, whoever has its environment: a process manager starts processes of other
+   * groups and other parents.
+   */
   function members(): Set<number> {
-    const pids = new Set<number>()
+    const pids = new Set<number>(carriers(channel.path))
     if (child.pid !== undefined) pids.add(child.pid)
     for (const report of reports) pids.add(report.pid)
     for (const pid of [...pids]) for (const below of descendants(pid)) pids.add(below)
@@ -249,33 +270,45 @@ export async function startService(
       return listener
     },
     isAlive: () => (listener === child.pid ? launcherExit === undefined : isRunning(listener)),
-    exit() {
-      if (listener === child.pid) return launcherExit
-      if (isRunning(listener)) return undefined
-      const file = `${channel.path}.${listener}`
-      const code = existsSync(file) ? Number(readFileSync(file, 'utf8')) : undefined
-      return { code, signal: code === undefined ? 'a signal' : undefined }
+    watch() {
+      // A worker may answer before its report is here, so those that come later count as well.
+      const pids = (): number[] => [
+        ...listens().flatMap((one) =>
+          one.listener === listener && one.port === port ? [one.pid] : [],
+        ),
+        listener,
+      ]
+      const ended = new Set(pids().filter((pid) => exitOf(pid) !== undefined))
+      return () =>
+        pids()
+          .filter((pid) => !ended.has(pid))
+          .map(exitOf)
+          .find((exit) => exit !== undefined)
     },
+    exit: () => exitOf(listener),
     launcherExit: () => launcherExit,
     findPort,
     signal(signal) {
       if (signal === 'SIGTERM' && listener === child.pid) isTold = true
       kill(listener, signal)
     },
-    async stop() {
-      const all = members()
-      const left = (): boolean =>
-        launcherExit === undefined || [...all].some((pid) => isRunning(pid))
+    async stop(patienceMs = STOP_MS) {
+      let all = members()
+      const left = (): boolean => launcherExit === undefined || [...all].some(isRunning)
       if (left()) {
         // First politely: a launcher may have children of its own to end.
         kill(child.pid, 'SIGTERM')
         kill(child.pid, 'SIGCONT')
-        await pulse.until(() => !left(), isTold ? 300 : STOP_MS)
+        await pulse.until(() => !left(), isTold ? Math.min(300, patienceMs) : patienceMs)
       }
-      for (const pid of members()) all.add(pid)
-      killAll(all)
+      // A manager that starts what has ended may have done so a moment before its own end.
+      for (let round = 0; round < KILL_ROUNDS; round++) {
+        all = members()
+        if (!left()) break
+        killAll(all)
+        await pulse.until(() => !left(), 2000)
+      }
       process.off('exit', onExit)
-      await pulse.until(() => !left(), 2000)
       child.stdout?.destroy()
       child.stderr?.destroy()
       await channel.close()
@@ -314,6 +347,23 @@ export function isRunning(pid: number): boolean {
   } catch {
     return process.platform !== 'linux'
   }
+}
+
+/** The processes with `word` in their environment, where the system tells. */
+function carriers(word: string): number[] {
+  let pids: number[]
+  try {
+    pids = readdirSync('/proc').map(Number).filter(Boolean)
+  } catch {
+    return []
+  }
+  return pids.filter((pid) => {
+    try {
+      return pid !== process.pid && readFileSync(`/proc/${pid}/environ`).includes(word)
+    } catch {
+      return false
+    }
+  })
 }
 
 /** The processes below `pid`, where the system tells. */

@@ -1,9 +1,13 @@
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { request } from 'node:http'
 import { after, before, test } from 'node:test'
 import * as zlib from 'node:zlib'
 import { createPulse } from '../../dist/verify/pulse.js'
 import { parseEnvelope, startTracker } from '../../dist/verify/tracker.js'
+import { installPeers, PEERS } from '../peers.js'
+import { zstdFrame } from '../zstd.js'
 
 let tracker
 let key
@@ -68,6 +72,75 @@ for (const [encoding, compress] of Object.entries({
     assert.ok(messages().includes(encoding))
   })
 }
+
+test('tracker: zstd is taken where Node can undo it, else 415 and counted as unread', async () => {
+  const path = `/api/1/envelope/?sentry_key=${key}`
+  const headers = { 'content-encoding': 'ZSTD' }
+  const { status } = await post(path, zstdFrame(envelope('by hand')), headers)
+  const isReadable = 'zstdDecompress' in zlib
+  assert.equal(status, isReadable ? 200 : 415)
+  assert.equal(messages().includes('by hand'), isReadable)
+  assert.equal(tracker.unread, isReadable ? 0 : 1)
+  // What no tracker takes is refused, and no reason to doubt.
+  assert.equal((await post(path, 'x', { 'content-encoding': 'lz4' })).status, 415)
+  assert.equal(tracker.unread, isReadable ? 0 : 1)
+})
+
+test('tracker: takes an item without length in the middle, and a key in the envelope alone', async () => {
+  const body = [
+    JSON.stringify({ event_id: 'e'.repeat(32), dsn: tracker.dsn }),
+    '{"type":"event"}',
+    event('first'),
+    '{"type":"attachment","length":7,"filename":"a.txt"}',
+    'a\nb\n\n{}',
+    '{"type":"event"}',
+    event('last'),
+  ].join('\n')
+  assert.equal((await post('/api/1/envelope/', body)).status, 200)
+  assert.ok(messages().includes('first') && messages().includes('last'))
+  assert.equal(tracker.items.find(({ type }) => type === 'attachment').bytes.length, 7)
+})
+
+test('33: tracker: takes what the official SDK of each major sends', {
+  concurrency: 2,
+}, async (t) => {
+  await installPeers()
+  await Promise.all(
+    [8, 9, 10, 11].map((major) =>
+      t.test(
+        `@sentry/node ${major}: small, above its limit for gzip, with an attachment`,
+        async () => {
+          const seen = tracker.items.length
+          const child = spawn(process.execPath, ['sdk.js', String(major)], {
+            cwd: PEERS,
+            env: { ...process.env, SENTRY_DSN: tracker.dsn },
+            stdio: ['ignore', 'inherit', 'inherit'],
+          })
+          assert.deepEqual(await once(child, 'exit'), [0, null])
+          const own = tracker.items
+            .slice(seen)
+            .filter(({ payload }) => payload?.tags?.major === major)
+          const types = own.map(
+            ({ payload }) => payload.exception?.values[0].type ?? payload.message,
+          )
+          assert.deepEqual(types.sort(), ['TypeError', 'large', 'with an attachment'])
+          const large = own.find(({ payload }) => payload.message === 'large')
+          assert.ok(large.bytes.length > 64 * 1024)
+          assert.equal(own[0].payload.sdk.version.split('.')[0], String(major))
+          const attachment = tracker.items.find(
+            ({ type, bytes }) =>
+              type === 'attachment' && bytes.toString() === `line\nof ${major}\n`,
+          )
+          assert.ok(attachment)
+        },
+      ),
+    ),
+  )
+  assert.deepEqual(
+    tracker.refused.filter((reason) => !/zstd|lz4/.test(reason)),
+    [],
+  )
+})
 
 test('tracker: takes the store endpoint, plain and as base64 of zlib', async () => {
   const headers = { 'x-sentry-auth': `Sentry sentry_key=${key}` }

@@ -34,6 +34,8 @@ export type Check = {
   readonly needsStart?: boolean
   /** It needs the service's lines. */
   readonly needsLines?: boolean
+  /** It counts or reads what reached the tracker. */
+  readonly needsEvents?: boolean
   /** Shown, never failed. */
   readonly isInformation?: boolean
   run(evidence: Evidence): Verdict
@@ -56,6 +58,13 @@ export const fail = (
 export const edit = (text: string): Fix => ({ kind: 'edit', text })
 export const env = (text: string): Fix => ({ kind: 'env', text })
 export const manual = (text: string): Fix => ({ kind: 'manual', text })
+
+/** Why it is not known what reached the tracker; undefined when it is. */
+export function unreadReason({ tracker }: Evidence): string | undefined {
+  return tracker.unread === 0
+    ? undefined
+    : `the service compresses events by zstd, which Node ${process.versions.node} cannot read: run verify on Node 22.15 or newer`
+}
 
 /** A text as evidence: one line, of bounded length. */
 export function excerpt(text: string, max = 400): string {

@@ -85,6 +85,7 @@ export const crash: readonly Check[] = [
     title: 'A crash reaches the tracker',
     criterion: 'An event with level fatal arrives before the process is gone.',
     needsStart: true,
+    needsEvents: true,
     run(evidence) {
       return eachCrash(
         evidence,
@@ -121,7 +122,7 @@ export const crash: readonly Check[] = [
               expected: `an exit within ${limit / 1000} s`,
               got:
                 one.exit === undefined
-                  ? 'the process goes on after an uncaught error'
+                  ? `the process goes on after ${WORDS[one.kind]}`
                   : `after ${((one.exitMs ?? 0) / 1000).toFixed(1)} s`,
               fix: edit(
                 'Exit after an uncaught error: what state the process is in, nobody knows.',
@@ -132,7 +133,7 @@ export const crash: readonly Check[] = [
           if (one.exit.code !== 0) return undefined
           return fail({
             expected: 'an exit code other than 0',
-            got: '0, as if all were well',
+            got: `0 after ${WORDS[one.kind]}, as if all were well`,
             fix: edit(
               'Exit with code 1 after an uncaught error, so that the orchestrator counts it as a crash.',
             ),

@@ -103,6 +103,7 @@ export const errors: readonly Check[] = [
       'One event within --error-timeout: type, message and a stack with a frame of the project.',
     isRecipe: true,
     needsStart: true,
+    needsEvents: true,
     run(evidence) {
       const { errors: made, tracker, base, options, dsns } = evidence
       if (made === undefined) {
@@ -167,6 +168,7 @@ export const errors: readonly Check[] = [
       'user.id, request headers, URL, method; tags request_id, service; environment, release.',
     isRecipe: true,
     needsStart: true,
+    needsEvents: true,
     run(evidence) {
       const { errors: made, base } = evidence
       if (made === undefined) return unproven(NO_ROUTE)
@@ -213,6 +215,7 @@ export const errors: readonly Check[] = [
     criterion:
       "The event's request_id is the answer's X-Request-ID; its error line carries the event_id.",
     needsStart: true,
+    needsEvents: true,
     needsLines: true,
     run(evidence) {
       const { errors: made, base, capture } = evidence
@@ -255,6 +258,7 @@ export const errors: readonly Check[] = [
     title: 'One error is one event; a 404 is none',
     criterion: 'Each single error makes exactly one event; answers below 500 make none.',
     needsStart: true,
+    needsEvents: true,
     run(evidence) {
       const { errors: made, traffic, base } = evidence
       if (made === undefined) return unproven(NO_ROUTE)
@@ -340,6 +344,7 @@ export const errors: readonly Check[] = [
     title: 'Two users at once are never mixed up',
     criterion: 'In 25 pairs of concurrent errors each event has the user of its own request.',
     needsStart: true,
+    needsEvents: true,
     run(evidence) {
       const { errors: made } = evidence
       if (made === undefined) return unproven(NO_ROUTE)

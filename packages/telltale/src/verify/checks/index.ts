@@ -4,7 +4,7 @@ import type { VerifyOptions } from '../options.js'
 import { UsageError } from '../options.js'
 import { rerunLine } from '../reproduce.js'
 import { boot } from './boot.js'
-import { type Check, skip, type Verdict } from './check.js'
+import { type Check, skip, unproven, unreadReason, type Verdict } from './check.js'
 import { crash } from './crash.js'
 import { errors } from './errors.js'
 import { health } from './health.js'
@@ -85,6 +85,8 @@ export function judge(evidence: Evidence, checks: readonly Check[]): Result[] {
     ) {
       return { check, ...skip('not on a service elsewhere') }
     }
+    const unread = unreadReason(evidence)
+    if (check.needsEvents === true && unread !== undefined) return { check, ...unproven(unread) }
     try {
       return { check, ...withReproduction(check, check.run(evidence), evidence) }
     } catch (error) {

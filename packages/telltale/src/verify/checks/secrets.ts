@@ -3,7 +3,7 @@ import { formsOf } from '../canaries.js'
 import type { Evidence } from '../evidence.js'
 import type { Exchange } from '../http.js'
 import { curlOf } from '../reproduce.js'
-import { type Check, count, edit, excerpt, fail, pass, unproven } from './check.js'
+import { type Check, count, edit, excerpt, fail, pass, unproven, unreadReason } from './check.js'
 
 /** `at`: when it came; `exchange`: the answer that it is. */
 type Source = {
@@ -39,6 +39,8 @@ export const secrets: readonly Check[] = [
         }
       }
       const [first] = leaks
+      const unread = unreadReason(evidence)
+      if (first === undefined && unread !== undefined) return unproven(unread)
       if (first === undefined)
         return pass(`${count(all.length, 'secret')}, ${count(sources.length, 'text')} searched`)
       return fail({

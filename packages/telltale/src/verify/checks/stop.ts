@@ -61,7 +61,7 @@ export const stop: readonly Check[] = [
         )
       }
       const { queued } = seen
-      if (queued?.id !== undefined && seen.exit !== undefined && tracker.events().length > 0) {
+      if (queued?.id !== undefined && seen.exit !== undefined && tracker.unread === 0) {
         const hasOwn = tracker.events().some((item) => requestIdOf(item) === queued.id)
         const tellsIds = tracker.events().some((item) => requestIdOf(item) !== undefined)
         if (!hasOwn && tellsIds)

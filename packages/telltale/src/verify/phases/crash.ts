@@ -12,14 +12,16 @@ export async function crashService(stage: Stage, kind: Crash['kind']): Promise<C
   const { client, service, tracker, options, token } = stage
   const mark = stage.mark(`crash-${kind}`)
   const before = tracker.events().length
+  // Of a cluster the worker dies that was asked; its primary goes on and starts another.
+  const exit = service.watch()
   const at = stage.now()
   const ask =
     kind === 'route' && options.crashRoute !== undefined
       ? { purpose: 'crash', ...options.crashRoute, headers: stage.signedIn(0) }
       : verifyRoute(token, 'crash', { kind, mark, lines: LINES })
   const answer = client.ask({ ...ask, timeoutMs: 10_000 * options.scale, agent: false })
-  await stage.until(() => !service.isAlive(), 8000)
-  const exitMs = service.isAlive() ? undefined : stage.now() - at
+  await stage.until(() => exit() !== undefined, 8000)
+  const exitMs = exit() === undefined ? undefined : stage.now() - at
   await answer
   const events = (): ReturnType<typeof tracker.events> =>
     tracker
@@ -35,7 +37,7 @@ export async function crashService(stage: Stage, kind: Crash['kind']): Promise<C
     kind,
     mark,
     lines: LINES,
-    exit: service.exit(),
+    exit: exit(),
     exitMs,
     records: service.capture.records(),
     events: events(),

@@ -51,6 +51,7 @@ const isOk = (answer: Exchange | undefined): boolean => answer?.status === 200
 async function cutOnce(stage: Stage, target: Target, mode: Cut['mode']): Promise<Cut> {
   const { client, service, proxy, live } = stage
   const { scale } = stage.options
+  const watched = service.watch()
   const role = roleOf(target)
   const before = await stage.askReady(GIVE_UP_MS)
   const accepted = target.accepted
@@ -85,6 +86,8 @@ async function cutOnce(stage: Stage, target: Target, mode: Cut['mode']): Promise
   }
   // A process that dies of the cut may take a moment to do so.
   if (away === 0) await sleep(200)
+  // A worker of a cluster that died has been replaced, and yet it died.
+  const exit = watched()
   return {
     target,
     role,
@@ -93,8 +96,8 @@ async function cutOnce(stage: Stage, target: Target, mode: Cut['mode']): Promise
     ready,
     live: alive,
     recovered,
-    isAlive: service.isAlive(),
-    exit: service.exit(),
+    isAlive: exit === undefined,
+    exit,
     attempts,
     at,
     restoredAt,

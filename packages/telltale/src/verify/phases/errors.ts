@@ -82,6 +82,7 @@ export async function provokeErrors(stage: Stage): Promise<Errors | undefined> {
       ? viaVerify('telltale-0', `${name} ${index}`, `${name}-${index}`)
       : viaRoute(0)
     ).then((one) => one.exchange)
+  const ended = stage.service.watch()
   const baseline = await inParallel(PER_MOOD, 5, (index) => fail(index, 'baseline'))
   const moods: Errors['moods'][number][] = []
   for (const mood of MOODS) {
@@ -103,7 +104,7 @@ export async function provokeErrors(stage: Stage): Promise<Errors | undefined> {
     hasUser: hasRoutes || auth.length > 0,
     baseline,
     moods,
-    isAliveAfter: stage.service.isAlive(),
+    isAliveAfter: ended() === undefined,
   }
 }
 
