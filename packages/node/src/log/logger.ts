@@ -361,7 +361,7 @@ function call(
   if (context !== undefined && level >= INFO && !context.unit.ended) {
     const data = lines.lastFields()
     pushBreadcrumb(context.unit, {
-      ms: Date.now(),
+      ms: lines.lastMs(),
       level: levelName(level),
       category: core.binding.name || 'log',
       message: lines.lastEvent(),

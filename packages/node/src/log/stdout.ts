@@ -47,6 +47,8 @@ const WARN = 40
 const PIPE_BUF = 4096
 /** Characters gathered in one turn before they are written without waiting for its end. */
 const GATHER_LIMIT = 32_768
+/** Room for what is gathered, at three bytes a character. */
+const SCRATCH_BYTES = 131_072
 const RETRY_MIN_MS = 2
 const RETRY_MAX_MS = 50
 const SYNC_PATIENCE_MS = 5000
@@ -62,6 +64,7 @@ export function createWriter(fd: number): Writer {
   let sync = false
   let isExiting = false
   let maxBytes = 8_388_608
+  let scratch: Buffer | undefined
   let target = -1
   let isPipe = false
   let written = 0
@@ -135,6 +138,13 @@ export function createWriter(fd: number): Writer {
     return next === -1 ? size : next + 1
   }
 
+  /** UTF-8 in a buffer that the next call takes again, when the text is not too long for that. */
+  function encoded(text: string): Buffer {
+    if (text.length * 3 > SCRATCH_BYTES) return Buffer.from(text)
+    scratch ??= Buffer.allocUnsafeSlow(SCRATCH_BYTES)
+    return scratch.subarray(0, scratch.write(text))
+  }
+
   function drainGathered(): void {
     if (gathered === '') return
     const text = gathered
@@ -142,7 +152,7 @@ export function createWriter(fd: number): Writer {
     gathered = ''
     levels = []
     if (target === -1) open()
-    const bytes = Buffer.from(text)
+    const bytes = encoded(text)
     if (head < waiting.length) {
       keepLines(bytes, 0, ofLines, 0)
       return
