@@ -74,8 +74,9 @@ const MAX_PIPELINE = 64
 const MAX_PIPELINE_BYTES = 262_144
 /** Connections that broke under a pipeline until pipelining is given up. */
 const MAX_PIPELINE_FAULTS = 3
-/** How long transactions wait for company. */
+/** How long transactions wait for company, and how much of it: a text of 64 costs more than four of 16. */
 const BULK_MS = 20
+const BULK_COUNT = 16
 const MAX_COMPRESSING = 4
 /** Memory an item costs besides its text. */
 const ITEM_OVERHEAD_BYTES = 256
@@ -273,7 +274,7 @@ export function createSentryTracker(options: SentryTrackerOptions): ErrorTracker
   function schedule(): void {
     if (isScheduled || isClosed) return
     const isBulkOnly = urgent.length === 0 && compressed.length === 0 && waiters.size === 0
-    if (isBulkOnly && bulk.length < MAX_PIPELINE) {
+    if (isBulkOnly && bulk.length < BULK_COUNT) {
       if (bulk.length === 0 || bulkTimer !== undefined) return
       bulkTimer = scope.runInAsyncScope(setTimeout, undefined, pump, BULK_MS)
       bulkTimer.unref()
