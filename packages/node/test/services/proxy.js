@@ -1,6 +1,9 @@
 import { once } from 'node:events'
 import { connect, createServer } from 'node:net'
 
+// As in verify's proxy: what is being shut down can only be closed.
+const reset = (socket) => (socket.writableEnded ? socket.destroy() : socket.resetAndDestroy())
+
 /**
  * Starts a TCP proxy before a service. `mode(name)` decides what new connections meet and, for
  * `stall`, what open ones meet too:
@@ -22,7 +25,7 @@ export async function startProxy(targetPort) {
     sockets.add(socket)
     socket.on('error', () => {})
     socket.on('close', () => sockets.delete(socket))
-    if (mode === 'reset') return socket.resetAndDestroy()
+    if (mode === 'reset') return reset(socket)
     if (mode === 'stall') return socket.resume()
     const target = connect(targetPort, '127.0.0.1')
     target.on('error', () => socket.destroy())
@@ -40,7 +43,7 @@ export async function startProxy(targetPort) {
   }
 
   function cut() {
-    for (const socket of sockets) socket.resetAndDestroy()
+    for (const socket of sockets) reset(socket)
   }
 
   await listen()

@@ -7,6 +7,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo, Socket } from 'node:net'
 import { promisify } from 'node:util'
 import * as zlib from 'node:zlib'
+import { reset } from './proxy.js'
 import type { Pulse } from './pulse.js'
 
 /** How it answers: 200, 429 with `Retry-After`, 500, not at all, or by resetting the connection. */
@@ -139,7 +140,7 @@ export async function startTracker(pulse: Pulse, now: () => number): Promise<Tra
       const id = await receive(request)
       pulse.beat()
       if (mood === 'hang') return
-      if (mood === 'reset') return void request.socket.resetAndDestroy()
+      if (mood === 'reset') return void reset(request.socket)
       const status = mood === 'ok' ? 200 : Number(mood)
       response.writeHead(status, {
         'Content-Type': 'application/json',

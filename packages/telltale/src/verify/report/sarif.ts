@@ -1,5 +1,7 @@
-/** SARIF 2.1.0: a result for each failure, with a location when its place in the source is known. */
-
+/**
+ * SARIF 2.1.0: a result for each failure whose place in the source is known. Without a place GitHub's
+ * code scanning refuses the document.
+ */
 import { relative } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { Place } from '../checks/check.js'
@@ -8,7 +10,11 @@ import { detailOf } from './text.js'
 
 export function renderSarif(report: Report): string {
   const { cwd } = report.service
-  const failed = report.checks.filter(({ status }) => status === 'fail' || status === 'error')
+  const placed = report.checks.flatMap((check) =>
+    (check.status === 'fail' || check.status === 'error') && check.cause !== undefined
+      ? [{ check, cause: check.cause }]
+      : [],
+  )
   const document = {
     $schema: 'https://json.schemastore.org/sarif-2.1.0.json',
     version: '2.1.0',
@@ -26,11 +32,11 @@ export function renderSarif(report: Report): string {
           },
         },
         originalUriBaseIds: { PROJECT: { uri: `${pathToFileURL(cwd)}/` } },
-        results: failed.map((check) => ({
+        results: placed.map(({ check, cause }) => ({
           ruleId: check.id,
           level: 'error',
           message: { text: detailOf(check) },
-          locations: check.cause === undefined ? [] : [locationOf(check.cause, cwd)],
+          locations: [locationOf(cause, cwd)],
         })),
       },
     ],
