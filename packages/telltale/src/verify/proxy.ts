@@ -241,7 +241,6 @@ export async function startProxy(pulse: Pulse): Promise<DependencyProxy> {
   }
 }
 
-/** A request to an endpoint of Sentry's; verify's own tracker is not reached through the proxy. */
 /**
  * Resets a connection. One that is being shut down is only closed: Node (20 to 24) would neither reset
  * nor close it, and the process could not end.
@@ -251,6 +250,7 @@ export function reset(socket: Socket): void {
   else socket.resetAndDestroy()
 }
 
+/** A request to an endpoint of Sentry's; verify's own tracker is not reached through the proxy. */
 function isForTracker(chunk: Buffer): boolean {
   // P: most of what passes here is a database's.
   if (chunk[0] !== 0x50) return false

@@ -20,14 +20,18 @@ export function commandLine({ command }: VerifyOptions): string {
   return typeof command === 'string' ? command : command.map(quote).join(' ')
 }
 
+/** As `commandLine`, for what runs another program: `env`, `nohup`. */
+export function programLine(options: VerifyOptions): string {
+  const { command } = options
+  return typeof command === 'string' ? `sh -c ${quote(command)}` : commandLine(options)
+}
+
 /** Starts the service on the run's port with the run's token, and leaves its pid in PID. */
 export function startLine(options: VerifyOptions, base: string, token: string): string {
   const { port } = new URL(base)
   const variables = ['NODE_ENV=production', `PORT=${port}`, `${TOKEN_VARIABLE}=${token}`]
   for (const [name, value] of Object.entries(options.env)) variables.push(`${name}=${quote(value)}`)
-  const { command } = options
-  const run = typeof command === 'string' ? `sh -c ${quote(command)}` : commandLine(options)
-  return `env ${variables.join(' ')} ${run} & PID=$!`
+  return `env ${variables.join(' ')} ${programLine(options)} & PID=$!`
 }
 
 /** The whole verification again, for one check: for what no single request shows. */

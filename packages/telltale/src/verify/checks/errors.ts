@@ -10,7 +10,7 @@ import {
 } from '../evidence.js'
 import type { Exchange } from '../http.js'
 import { deadLimitMs, percentileMs } from '../phases/errors.js'
-import { commandLine, curlOf, quote } from '../reproduce.js'
+import { curlOf, programLine } from '../reproduce.js'
 import type { Json, Mood, TrackerItem } from '../tracker.js'
 import { type Check, count, edit, env, excerpt, fail, pass, unproven } from './check.js'
 import { idTrouble } from './requests.js'
@@ -390,8 +390,7 @@ export const errors: readonly Check[] = [
     criterion: 'Without SENTRY_DSN it starts, connects to no tracker, and prints one notice.',
     needsStart: true,
     run({ untracked, errors: made, options }) {
-      const { command } = options
-      const reproduce = `env -u SENTRY_DSN ${typeof command === 'string' ? `sh -c ${quote(command)}` : commandLine(options)}`
+      const reproduce = `env -u SENTRY_DSN ${programLine(options)}`
       if (untracked === undefined) return unproven('the service was not started without a DSN')
       if (!untracked.isUp) {
         return fail({
