@@ -10,6 +10,7 @@ import { guarded, reportFault } from '../faults.js'
 import type { Settings } from '../options.js'
 import type { RemoteParent } from '../trace/traceparent.js'
 import { type Connection, whyCutOff } from './cut-off.js'
+import { setRequestId } from './id-header.js'
 import { createInFlight, type InFlight } from './in-flight.js'
 import { createUnitMaker, pathOf } from './incoming.js'
 import { hasPrefix } from './quiet.js'
@@ -118,7 +119,7 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
 
   function watch(request: IncomingMessage, response: Marked, context: Context): void {
     response[kContext] = context
-    response.setHeader('X-Request-ID', context.unit.requestId)
+    setRequestId(response, context.unit.requestId)
     response.on('close', onResponseClose)
     if (isDraining) response.shouldKeepAlive = false
     else context.unit.answer = response
