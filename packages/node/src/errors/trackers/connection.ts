@@ -9,7 +9,18 @@
 import { connect, isIP, type Socket } from 'node:net'
 import { tls } from '../../builtin.js'
 import type { Dsn } from './dsn.js'
+import { createLine } from './line.js'
 import { type Answer, createAnswerReader } from './response.js'
+import { createRing } from './ring.js'
+
+/** What a request carries. While it is on its way, its text may be kept outside of the heap. */
+export type Sendable = {
+  payload: string
+  /** Bytes of `payload` as UTF-8. */
+  readonly length: number
+  /** Where `payload` begins in the text that is sent; the connection's own from then on. */
+  at: number
+}
 
 /** Why a connection ended while requests were waiting for their answers. */
 export type Ending = {
@@ -27,13 +38,17 @@ export type ConnectionEvents<T> = {
   onEnd(unanswered: readonly T[], ending: Ending): void
 }
 
-export type Connection<T> = {
+export type Connection<T extends Sendable> = {
   /** Requests written and not answered yet. */
   readonly outstanding: number
   /** True after the first good answer that kept the connection: pipelining may be tried. */
   readonly isProven: boolean
-  /** Writes requests; `bytes` holds one whole request for each item. */
-  send(items: readonly T[], bytes: string | Buffer, encoding: 'latin1' | 'utf8'): void
+  /** Writes requests; `text` holds one whole request for each item. */
+  send(items: readonly T[], text: string, isAscii: boolean): void
+  /** Writes one request. */
+  sendBytes(item: T, bytes: Buffer): void
+  /** What was sent and not answered, in order, with its text. */
+  unanswered(): readonly T[]
   /** Ends the connection when a deadline has passed at `nowMs` (performance.now()). */
   sweep(nowMs: number): void
   destroy(): void
@@ -45,15 +60,19 @@ export type Deadlines = {
   readonly idleMs: number
 }
 
+/** `at` of an item whose text is in `payload`. */
+const NOWHERE = -1
+/** Two thirds of a full pipeline are in it; what finds no room is written from the heap. */
+const RING_BYTES = 262_144
+
 /** Opens a connection. Its socket never keeps the process alive. */
-export function openConnection<T>(
+export function openConnection<T extends Sendable>(
   dsn: Dsn,
   deadlines: Deadlines,
   events: ConnectionEvents<T>,
 ): Connection<T> {
-  let waiting: T[] = []
-  /** Answered items at the front of `waiting`; cut off now and then. */
-  let answered = 0
+  const ring = createRing(RING_BYTES)
+  const waiting = createLine<T>()
   let isOpen = false
   let isProven = false
   let isOver = false
@@ -62,15 +81,15 @@ export function openConnection<T>(
 
   const reader = createAnswerReader((answer) => {
     lastMs = performance.now()
-    const item = waiting[answered]
+    const item = waiting.shift()
     if (item === undefined) {
       fail('broken', 'an answer came without a request')
       return
     }
-    waiting[answered] = undefined as T
-    if (++answered === waiting.length) {
-      waiting = []
-      answered = 0
+    if (item.at !== NOWHERE) {
+      const end = item.at + item.length
+      if (answer.status >= 300) restore(item)
+      ring.release(end)
     }
     if (answer.keepAlive && answer.status < 300) isProven = true
     if (!answer.keepAlive) ending ??= { kind: 'stale', message: 'the server closed the connection' }
@@ -114,33 +133,61 @@ export function openConnection<T>(
     reader.end()
     if (isOver) return
     isOver = true
-    const unanswered = waiting.slice(answered)
-    waiting = []
-    answered = 0
     events.onEnd(
-      unanswered,
+      unanswered(),
       ending ?? { kind: isOpen ? 'broken' : 'unreachable', message: 'the connection was closed' },
     )
   }
 
+  function restore(item: T): void {
+    if (item.at === NOWHERE) return
+    item.payload = ring.text(item.at, item.length)
+    item.at = NOWHERE
+  }
+
+  function unanswered(): readonly T[] {
+    const items = waiting.list()
+    items.forEach(restore)
+    return items
+  }
+
+  function push(item: T): void {
+    if (waiting.length === 0) lastMs = performance.now()
+    waiting.push(item)
+  }
+
   return {
     get outstanding() {
-      return waiting.length - answered
+      return waiting.length
     },
     get isProven() {
       return isProven
     },
-    send(items, bytes, encoding) {
-      if (waiting.length === 0) lastMs = performance.now()
-      for (const item of items) waiting.push(item)
-      if (typeof bytes === 'string') socket.write(bytes, encoding)
-      else socket.write(bytes)
+    send(items, text, isAscii) {
+      // What the socket has not taken yet may lie in the part of the ring that answers have freed.
+      const at = isAscii && socket.writableLength === 0 ? ring.put(text) : NOWHERE
+      for (const item of items) {
+        if (at === NOWHERE) item.at = NOWHERE
+        else {
+          item.at += at
+          item.payload = ''
+        }
+        push(item)
+      }
+      if (at === NOWHERE) socket.write(text, isAscii ? 'latin1' : 'utf8')
+      else socket.write(ring.bytes(at, text.length))
     },
+    sendBytes(item, bytes) {
+      item.at = NOWHERE
+      push(item)
+      socket.write(bytes)
+    },
+    unanswered,
     sweep(nowMs) {
       const quietMs = nowMs - lastMs
       if (!isOpen) {
         if (quietMs > deadlines.connectMs) fail('unreachable', 'the connection was not accepted')
-      } else if (waiting.length > answered) {
+      } else if (waiting.length > 0) {
         if (quietMs > deadlines.answerMs) fail('broken', 'the server did not answer in time')
       } else if (quietMs > deadlines.idleMs) fail('stale', 'idle')
     },

@@ -6,8 +6,9 @@ import { AsyncResource } from 'node:async_hooks'
 import { crypto, zlib } from '../../builtin.js'
 import { reportFault } from '../../faults.js'
 import type { ErrorTracker } from '../tracker.js'
-import { type Connection, type Ending, openConnection } from './connection.js'
+import { type Connection, type Ending, openConnection, type Sendable } from './connection.js'
 import { parseDsn } from './dsn.js'
+import { createLine } from './line.js'
 import { createRateLimits } from './rate-limits.js'
 import type { Answer } from './response.js'
 import { createSpool, type Spool, type SpoolItem } from './spool.js'
@@ -43,18 +44,16 @@ export type SentryTrackerOptions = {
   readonly timing?: Partial<SentryTiming>
 }
 
-type Item = SpoolItem & {
-  /** What it counts for in the queue's bound. */
-  readonly bytes: number
-  /** True when every character is one byte. */
-  readonly isAscii: boolean
-  /** Counts of a client report, given back when it is not delivered. */
-  readonly report: ReadonlyMap<string, number> | undefined
-  readonly file: SpoolFile | undefined
-  attempts: number
-  /** The finished request when the body is compressed. */
-  packed: Buffer | undefined
-}
+type Item = SpoolItem &
+  Sendable & {
+    /** Counts of a client report, given back when it is not delivered. */
+    readonly report: ReadonlyMap<string, number> | undefined
+    readonly file: SpoolFile | undefined
+    attempts: number
+    isFlying: boolean
+    /** The finished request when the body is compressed. */
+    packed: Buffer | undefined
+  }
 type SpoolFile = { readonly path: string; left: number }
 type Waiter = { readonly timer: NodeJS.Timeout; readonly resolve: (done: boolean) => void }
 
@@ -126,10 +125,11 @@ export function createSentryTracker(options: SentryTrackerOptions): ErrorTracker
   const scope = new AsyncResource('TelltaleTracker')
 
   const limits = createRateLimits()
-  const urgent = createLine()
-  const bulk = createLine()
-  /** Taken from the lines and not final: being compressed, compressed, or on a connection. */
-  const flying = new Set<Item>()
+  const urgent = createLine<Item>()
+  const bulk = createLine<Item>()
+  /** Items taken from the lines and not final: being compressed, compressed, or on a connection. */
+  let flying = 0
+  const packing = new Set<Item>()
   const compressed: Item[] = []
   const connections: Connection<Item>[] = []
   let compressing = 0
@@ -171,14 +171,21 @@ export function createSentryTracker(options: SentryTrackerOptions): ErrorTracker
     outcomes.set(key, (outcomes.get(key) ?? 0) + quantity)
   }
 
+  function land(item: Item): boolean {
+    if (!item.isFlying) return false
+    item.isFlying = false
+    flying--
+    return true
+  }
+
   function settle(item: Item): boolean {
-    if (!flying.delete(item)) return false
+    if (!land(item)) return false
     release(item)
     return true
   }
 
   function release(item: Item): void {
-    heldBytes -= item.bytes
+    heldBytes -= costOf(item)
     if (item.file !== undefined && --item.file.left === 0) {
       spool().removeSync(item.file.path)
       scope.runInAsyncScope(() => void resend())
@@ -232,8 +239,9 @@ export function createSentryTracker(options: SentryTrackerOptions): ErrorTracker
       id,
       payload,
       count: quantity,
-      bytes,
-      isAscii: length === payload.length,
+      length,
+      at: 0,
+      isFlying: false,
       report,
       file,
       attempts: 0,
@@ -328,9 +336,9 @@ export function createSentryTracker(options: SentryTrackerOptions): ErrorTracker
         // Compressed requests are bytes: they are written alone.
         if (items.length > 0) break
         compressed.shift()
-        if (!flying.has(ready)) continue
+        packing.delete(ready)
         connection ??= connect()
-        connection.send([ready], ready.packed, 'latin1')
+        connection.sendBytes(ready, ready.packed)
         ready.packed = undefined
         return true
       }
@@ -341,21 +349,24 @@ export function createSentryTracker(options: SentryTrackerOptions): ErrorTracker
         lose(item, 'ratelimit_backoff', true)
         continue
       }
-      flying.add(item)
+      item.isFlying = true
+      flying++
       const head = envelopeHead(item, sentAt)
-      const length = item.bytes - ITEM_OVERHEAD_BYTES
+      const { length } = item
       if (length >= (item.type === 'transaction' ? GZIP_TRANSACTION_FROM_BYTES : GZIP_FROM_BYTES)) {
         compress(item, head)
         continue
       }
-      text += `${requestHead}Content-Length: ${head.length + length}\r\n\r\n${head}${item.payload}`
-      isAscii &&= item.isAscii
+      text += `${requestHead}Content-Length: ${head.length + length}\r\n\r\n${head}`
+      item.at = text.length
+      text += item.payload
+      isAscii &&= item.payload.length === length
       items.push(item)
       free--
     }
     if (items.length === 0) return false
     connection ??= connect()
-    connection.send(items, text, isAscii ? 'latin1' : 'utf8')
+    connection.send(items, text, isAscii)
     return true
   }
 
@@ -363,31 +374,38 @@ export function createSentryTracker(options: SentryTrackerOptions): ErrorTracker
     return (compressing < MAX_COMPRESSING ? urgent.shift() : undefined) ?? bulk.shift()
   }
 
-  /** How many requests a connection can take: one at a time until it has shown that it keeps open. */
+  /**
+   * How many requests a connection can take: one at a time until it has shown that it keeps open.
+   * Transactions alone wait until many can go: one for each answer would cost several times as much.
+   */
   function room(connection: Connection<Item>): number {
     const depth =
       connection.isProven && failures === 0 && pipelineFaults < MAX_PIPELINE_FAULTS
         ? MAX_PIPELINE
         : 1
-    return depth - connection.outstanding
+    const free = depth - connection.outstanding
+    const isBulkOnly = urgent.length === 0 && compressed.length === 0
+    return isBulkOnly && free < Math.min(depth, BULK_COUNT) ? 0 : free
   }
 
   function envelopeHead(item: Item, sentAt: string): string {
-    const id = item.id === '' ? '' : `"event_id":"${item.id}",`
+    const eventId = item.type === 'transaction' ? eventIdOf(item.payload) : item.id
+    const id = eventId === '' ? '' : `"event_id":"${eventId}",`
     const container =
       item.type === 'span'
         ? `,"item_count":${item.count},"content_type":"application/vnd.sentry.items.span.v2+json"`
         : ''
-    const length = item.bytes - ITEM_OVERHEAD_BYTES
-    return `{${id}"sent_at":"${sentAt}",${sdk}\n{"type":"${item.type}","length":${length}${container}}\n`
+    return `{${id}"sent_at":"${sentAt}",${sdk}\n{"type":"${item.type}","length":${item.length}${container}}\n`
   }
 
   function compress(item: Item, head: string): void {
     compressing++
+    packing.add(item)
     zlib().gzip(head + item.payload, { level: 1 }, (error, body) => {
       compressing--
-      if (isClosed || !flying.has(item)) return
+      if (isClosed || !packing.has(item)) return
       if (error !== null) {
+        packing.delete(item)
         if (settle(item)) lose(item, 'internal_sdk_error', true)
       } else {
         const text = `${requestHead}Content-Encoding: gzip\r\nContent-Length: ${body.length}\r\n\r\n`
@@ -474,7 +492,7 @@ export function createSentryTracker(options: SentryTrackerOptions): ErrorTracker
   }
 
   function retry(item: Item): void {
-    if (!flying.delete(item)) return
+    if (!land(item)) return
     if (item.type === 'transaction' || item.type === 'span') bulk.push(item)
     else urgent.push(item)
   }
@@ -494,7 +512,7 @@ export function createSentryTracker(options: SentryTrackerOptions): ErrorTracker
   // ── flush, close, spool ─────────────────────────────────────────────────────────────────────
 
   function checkWaiters(): void {
-    if (waiters.size === 0 || hasWork() || flying.size > 0 || spans.length > 0) return
+    if (waiters.size === 0 || hasWork() || flying > 0 || spans.length > 0) return
     if (!isReportTried && enqueueReport()) {
       isReportTried = true
       return
@@ -546,8 +564,9 @@ export function createSentryTracker(options: SentryTrackerOptions): ErrorTracker
   function spoolSync(): void {
     try {
       enqueueSpans()
-      const items = [...urgent.drain(), ...flying, ...bulk.drain()]
-      flying.clear()
+      const sent = connections.flatMap((connection) => connection.unanswered())
+      const items = [...urgent.list(), ...[...packing, ...sent].filter(land), ...bulk.list()]
+      for (const store of [urgent, packing, bulk]) store.clear()
       compressed.length = 0
       for (const item of items) if (item.report !== undefined) giveBack(item.report)
       const unsent = items.filter((item) => item.report === undefined)
@@ -571,7 +590,7 @@ export function createSentryTracker(options: SentryTrackerOptions): ErrorTracker
       const reason = hasSpool ? 'cache_overflow' : 'network_error'
       for (const item of items) {
         // What came from an older file stays there unless it is in the new one.
-        if (item.file !== undefined && !kept.has(item)) heldBytes -= item.bytes
+        if (item.file !== undefined && !kept.has(item)) heldBytes -= costOf(item)
         else {
           release(item)
           if (item.report === undefined && !kept.has(item)) {
@@ -626,7 +645,7 @@ export function createSentryTracker(options: SentryTrackerOptions): ErrorTracker
       }
     },
     transaction(json) {
-      admit('transaction', 'transaction', eventIdOf(json), json, 1)
+      admit('transaction', 'transaction', '', json, 1)
     },
     span(json) {
       const bytes = Buffer.byteLength(json)
@@ -664,43 +683,9 @@ export function createSentryTracker(options: SentryTrackerOptions): ErrorTracker
   }
 }
 
-/** A first-in first-out line whose both ends cost O(1). */
-function createLine(): {
-  readonly length: number
-  push(item: Item): void
-  shift(): Item | undefined
-  drain(): Item[]
-} {
-  let items: Item[] = []
-  let first = 0
-  return {
-    get length() {
-      return items.length - first
-    },
-    push(item) {
-      items.push(item)
-    },
-    shift() {
-      const item = items[first]
-      if (item === undefined) return undefined
-      items[first] = undefined as unknown as Item
-      first++
-      if (first === items.length) {
-        items = []
-        first = 0
-      } else if (first >= 1024 && first * 2 > items.length) {
-        items = items.slice(first)
-        first = 0
-      }
-      return item
-    },
-    drain() {
-      const rest = items.slice(first)
-      items = []
-      first = 0
-      return rest
-    },
-  }
+/** What an item counts for in the queue's bound. */
+function costOf(item: Item): number {
+  return item.length + ITEM_OVERHEAD_BYTES
 }
 
 function rank(item: Item): number {
