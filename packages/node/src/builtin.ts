@@ -1,8 +1,22 @@
 /** Modules of Node's that are loaded at their first use: each costs a service's start a millisecond or more. */
 
-export const crypto = (): typeof import('node:crypto') => process.getBuiltinModule('node:crypto')
-export const perfHooks = (): typeof import('node:perf_hooks') =>
-  process.getBuiltinModule('node:perf_hooks')
-export const tls = (): typeof import('node:tls') => process.getBuiltinModule('node:tls')
-export const v8 = (): typeof import('node:v8') => process.getBuiltinModule('node:v8')
-export const zlib = (): typeof import('node:zlib') => process.getBuiltinModule('node:zlib')
+/** Asking Node again costs a microsecond, and code that asks is compiled anew again and again. */
+const once = <T>(load: () => T): (() => T) => {
+  let kept: T | undefined
+  return () => {
+    kept ??= load()
+    return kept
+  }
+}
+
+export const crypto: () => typeof import('node:crypto') = once(() =>
+  process.getBuiltinModule('node:crypto'),
+)
+export const perfHooks: () => typeof import('node:perf_hooks') = once(() =>
+  process.getBuiltinModule('node:perf_hooks'),
+)
+export const tls: () => typeof import('node:tls') = once(() => process.getBuiltinModule('node:tls'))
+export const v8: () => typeof import('node:v8') = once(() => process.getBuiltinModule('node:v8'))
+export const zlib: () => typeof import('node:zlib') = once(() =>
+  process.getBuiltinModule('node:zlib'),
+)
