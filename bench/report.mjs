@@ -23,7 +23,7 @@ const LATEST = join(HERE, 'results/latest.json')
 export function method({ when, machine, node, isPinned, loader, plan, versions }) {
   return [
     `${when.slice(0, 10)} · Node ${node} · ${machine}${isPinned ? ', server on CPU 0, load on CPU 1' : ', not pinned'}`,
-    `${plan.rounds} rounds of ${plan.seconds} s, ${plan.connections} keep-alive connections by ${loader}; each variant a process of its own, interleaved round by round, the others stopped meanwhile; a check of its answers, lines, counters and traces before each window; the first window warms up and is not counted.`,
+    `${plan.rounds} rounds of ${plan.seconds} s, ${plan.connections} keep-alive connections by ${loader}; each variant a process of its own, interleaved round by round, the others stopped meanwhile; a check of its answers, lines, counters and traces before each window; ${plan.warm.json} s of load (${plan.warm.work} s where there are hops) come before and are not counted.`,
     ...(loader === 'wrk'
       ? []
       : [

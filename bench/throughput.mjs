@@ -40,7 +40,7 @@ const delivered = async (server, sink) => ({
  * Measures, and returns the rows; the times under a steady load, for the simple answer; and, for each
  * server and workload, the share of its lines and traces that arrived. Throws when a variant does not do its work.
  *
- * @param plan { frameworks, workloads, variants, rounds, seconds, warmSeconds }
+ * @param plan { frameworks, workloads, variants, rounds, seconds, warm, leaves }; see MODES in run.mjs
  */
 export async function measureThroughput(plan, sink, progress) {
   const rows = []
@@ -53,6 +53,7 @@ export async function measureThroughput(plan, sink, progress) {
       servers.push(Object.assign(server, { framework }))
     }
     for (const workload of plan.workloads) {
+      if (plan.leaves.includes(`${framework}, ${workload}`)) continue
       const path = `${WORKLOADS[workload]}42`
       const requests = new Map()
       const before = new Map()
@@ -64,7 +65,7 @@ export async function measureThroughput(plan, sink, progress) {
         const { requests: warm } = await load({
           port: server.port,
           path,
-          seconds: plan.warmSeconds,
+          seconds: plan.warm[workload],
         })
         requests.set(server, proved + warm)
         await proveTraces(server, sink, before.get(server).traces)
