@@ -30,7 +30,7 @@ const results = {
   node: 'v20.19.0',
   isPinned: true,
   loader: 'wrk',
-  plan: { rounds: 3, seconds: 1, connections: 50 },
+  plan: { rounds: 3, seconds: 1, connections: 50, warm: { json: 4, work: 1 } },
   versions: { pino: '1.0.0' },
   rows: [
     row('telltale', 1, 900),

@@ -296,14 +296,17 @@ describe('cluster', { concurrency: 2 }, () => {
     await get(workers.get(1), '/thread')
     await get(workers.get(2), '/thread')
     await get(workers.get(2), '/thread')
+    const heapOf = (label) => `nodejs_heap_size_used_bytes{worker="${label}"}`
+    const threads = ['1/thread-1', '2/thread-1', '2/thread-2']
+    // The first report of a thread may come before it has looked at its heap.
     const samples = await until(
       workers.get(3),
-      (found) => sum(found, 'jobs_done_total') >= 9,
-      'three threads',
+      (found) =>
+        sum(found, 'jobs_done_total') >= 9 && threads.every((label) => found.has(heapOf(label))),
+      'three threads and their heaps',
     )
     assert.equal(sum(samples, 'jobs_done_total'), 9)
-    for (const label of ['1/thread-1', '2/thread-1', '2/thread-2']) {
-      assert.ok(samples.has(`nodejs_heap_size_used_bytes{worker="${label}"}`), label)
+    for (const label of threads) {
       assert.equal(samples.get(`telltale_metrics_worker_stale{worker="${label}"}`).value, 0)
     }
     // What belongs to the whole process is told once.
