@@ -18,7 +18,7 @@ import { FRAMEWORKS, VARIANTS, WORKLOADS } from './variants.mjs'
 const NAMES = [...Object.keys(FRAMEWORKS), ...Object.keys(WORKLOADS), ...Object.keys(VARIANTS)]
 const ESSENTIAL = ['bare', 'telltale', 'hand-wired']
 /**
- * `warm`: seconds before the first window of each workload; the code of a server takes three seconds
+ * `warm`: seconds before the first window of each workload; a server needs some seconds
  * of load until V8 has compiled it. `leaves`: what no budget asks for and there is no time for.
  */
 const MODES = {

@@ -5,7 +5,7 @@
  * it were set. A value of the application's own wins.
  *
  * Express gives every response another prototype, after which V8 knows each by a shape of its own
- * and finds no method of it quickly: 10 µs. It keeps a table anyway, so its servers get `setHeader`.
+ * and finds no method of it quickly: 3 µs. It keeps a table anyway, so its servers get `setHeader`.
  */
 import { ServerResponse } from 'node:http'
 
