@@ -18,8 +18,8 @@ import { FRAMEWORKS, VARIANTS, WORKLOADS } from './variants.mjs'
 const NAMES = [...Object.keys(FRAMEWORKS), ...Object.keys(WORKLOADS), ...Object.keys(VARIANTS)]
 const ESSENTIAL = ['bare', 'telltale', 'hand-wired']
 /**
- * `warm`: seconds before the first window of each workload; a server needs some seconds
- * of load until V8 has compiled it. `leaves`: what no budget asks for and there is no time for.
+ * `warm`: seconds of load before the first window of each workload, in which V8 compiles the server.
+ * `leaves`: what no budget asks for and there is no time for.
  */
 const MODES = {
   complete: { rounds: 5, seconds: 2, warm: { json: 2, work: 1 }, variants: Object.keys(VARIANTS) },
@@ -37,7 +37,7 @@ function usage(message) {
   if (message) console.error(`bench: ${message}`)
   console.error(
     'usage: npm run bench -- [--quick | --budgets] [--json FILE] [--only NAME[,NAME]] [--rounds N] [--seconds N]\n' +
-      '  without a mode      everything, about 23 minutes; writes bench/results/ and docs/performance.md\n' +
+      '  without a mode      everything, about 24 minutes; writes bench/results/ and docs/performance.md\n' +
       '  --budgets           bare, telltale and hand-wired, and what else the budgets need, about 6 minutes\n' +
       '  --quick             the same with fewer rounds, under 3 minutes\n' +
       '  --json FILE         the throughput rows, for other programs\n' +

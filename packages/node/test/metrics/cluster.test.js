@@ -307,6 +307,7 @@ describe('cluster', { concurrency: 2 }, () => {
     )
     assert.equal(sum(samples, 'jobs_done_total'), 9)
     for (const label of threads) {
+      assert.ok(samples.has(heapOf(label)), label)
       assert.equal(samples.get(`telltale_metrics_worker_stale{worker="${label}"}`).value, 0)
     }
     // What belongs to the whole process is told once.
