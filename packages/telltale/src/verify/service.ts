@@ -188,8 +188,13 @@ export async function startService(
     )
     isOver = true
     await probing
-    if (launcherExit !== undefined && !web().some((server) => isRunning(server.pid))) {
-      throw new UsageError(`The service ended before it listened (${tellExit()}).${tail()}`, 3)
+    // What listened may end at any moment, and how it did is known a little later.
+    const hasListened = listens().some((server) => server.isHttp)
+    const isGone = (): boolean => hasListened && reachable === undefined && web().length === 0
+    if (isGone()) await pulse.until(() => launcherExit !== undefined || !isGone(), LATE_MS)
+    if (web().length === 0 && (launcherExit !== undefined || isGone())) {
+      const when = hasListened ? 'right after' : 'before'
+      throw new UsageError(`The service ended ${when} it listened (${tellExit()}).${tail()}`, 3)
     }
     const match = web().find((server) => server.port === wanted)
     if (match !== undefined) return take(match)
@@ -215,7 +220,8 @@ export async function startService(
 
   function tellExit(): string {
     if (failure !== undefined) return failure
-    const { code, signal } = launcherExit ?? {}
+    if (launcherExit === undefined) return 'what started it still runs'
+    const { code, signal } = launcherExit
     return signal === undefined ? `exit code ${code}` : `signal ${signal}`
   }
 
