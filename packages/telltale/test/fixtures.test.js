@@ -48,8 +48,8 @@ function assertAllPass({ report, code, text }) {
   const notPassed = report.checks.filter(({ status }) => status !== 'pass')
   assert.equal(notPassed.length, 0, JSON.stringify(notPassed, undefined, 2) + text)
   assert.equal(code, 0, text)
-  // 40 s on a quiet machine.
-  assert.ok(report.durationMs < 80_000, `${report.durationMs} ms`)
+  // 40 s on a quiet machine; far more and something waited for its timeout.
+  assert.ok(report.durationMs < 150_000, `${report.durationMs} ms`)
 }
 
 /** What the command of each failure of the bare service has to show. */

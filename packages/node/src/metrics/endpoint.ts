@@ -4,7 +4,7 @@ import { createTokenCheck, isLocal } from '../access.js'
 import { zlib } from '../builtin.js'
 import { reportFault } from '../faults.js'
 import type { Settings } from '../options.js'
-import { acceptsGzip, CONTENT_TYPES, chooseFormat } from './exposition.js'
+import { acceptsGzip, CONTENT_TYPES, chooseFormat, SLICE_MS, turn } from './exposition.js'
 import { HubError } from './member.js'
 import { describe } from './registry.js'
 import type { Rendered, Scraper } from './scrape.js'
@@ -65,9 +65,14 @@ export function createEndpoint(settings: Settings['metrics'], scraper: Scraper):
     if (response.destroyed) return
     response.writeHead(200, fields)
     if (request.method !== 'HEAD') {
+      let sliceStart = performance.now()
       for (const chunk of rendered.chunks) {
         if (!response.write(chunk)) await writable(response)
         if (response.destroyed) return
+        // A socket that takes everything at once drains without a turn of the event loop.
+        if (performance.now() - sliceStart < SLICE_MS) continue
+        await turn()
+        sliceStart = performance.now()
       }
     }
     response.end()

@@ -70,9 +70,15 @@ function unquote(text: string): string {
   return text.replace(/^"(.*)"$/, '$1')
 }
 
-const SLICE_MS = 1
+/** How long scrapes work before they give way to the event loop. */
+export const SLICE_MS = 1
 const ROWS_PER_LOOK = 8
 const CHUNK_CHARACTERS = 16_384
+
+/** One turn of the event loop: other work runs. */
+export function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
+}
 
 /** Collects text into buffers and gives way to the event loop when its slice is over. */
 export class Writer {
@@ -111,7 +117,7 @@ export class Writer {
 
   /** Lets other work run. */
   async pause(): Promise<void> {
-    await new Promise<void>((resolve) => setImmediate(resolve))
+    await turn()
     this.sliceStart = performance.now()
   }
 

@@ -142,16 +142,17 @@ export function createRun(
       name: string,
       env: Record<string, string | undefined>,
       port: number,
+      { isSure = false, atOnce = 1 } = {},
     ): Promise<Service> => {
       const service = await startService(
         {
           name,
           command: options.command,
           cwd: options.cwd,
-          port: options.port,
+          port: isSure ? port : options.port,
           wantedPort: port,
           hasHook: options.hasHook,
-          bootTimeoutMs: options.bootTimeoutMs,
+          bootTimeoutMs: options.bootTimeoutMs * atOnce,
           ownPorts: [tracker.port],
           trackers,
           env: {
@@ -243,11 +244,9 @@ export function createRun(
     // From here on each process has its own end. A service that takes its port from PORT can run
     // several times at once; any other has to wait for its port.
     const isMovable = options.port === undefined && service.port === wantedPort
+    const jobs = [...crashKinds(stage).map((kind) => () => crash(kind)), () => untracked()] as const
+    const atOnce = isMovable ? jobs.length : 1
     const others = await phase('crash, and without a tracker', async () => {
-      const jobs = [
-        ...crashKinds(stage).map((kind) => () => crash(kind)),
-        () => untracked(),
-      ] as const
       const results: (Crash | Untracked)[] = []
       if (isMovable) return await Promise.all(jobs.map((job) => job()))
       for (const job of jobs) {
@@ -273,14 +272,16 @@ export function createRun(
       let other: Service | undefined
       let otherClient: Stage['client'] | undefined
       try {
-        other = await start(name, env, isMovable ? await freePort() : wantedPort)
+        // Of a service of several processes the others may listen long before the one that is meant.
+        const port = isMovable ? await freePort() : wantedPort
+        other = await start(name, env, port, { isSure: isMovable, atOnce })
         otherClient = createClient(other.host, other.port, now)
         const found = stageOf(other, otherClient, {
           hasRoutes: stage.hasRoutes,
           live: stage.live,
           ready: stage.ready,
         })
-        if (isReady) await waitUntilReady(found, 10_000)
+        if (isReady) await waitUntilReady(found, options.bootTimeoutMs * atOnce)
         return await work(found)
       } catch (error) {
         if (error instanceof UsageError) return failed(error.message)
