@@ -126,7 +126,7 @@ export class Unit {
   /** Raw request URL with query, for an error event (redacted there); dropped at the end. */
   url = ''
   ended = false
-  /** The answer was given in full before its connection broke. */
+  /** The answer was given in full, whatever becomes of its connection. */
   isAnswered = false
   /** The answer under way, so that a shutdown can make it the last of its connection; dropped at the end. */
   answer: { shouldKeepAlive: boolean } | undefined = undefined

@@ -33,7 +33,7 @@ const MAX_TEMPLATES = 500
  * for a 404 that was answered after the route had handed the request on.
  */
 export function readExpressRoute(request: IncomingMessage, statusCode: number): string | undefined {
-  const { route, baseUrl = '', app } = request as ExpressRequest
+  const { route, baseUrl = '' } = request as ExpressRequest
   if (route === undefined || route.path === undefined) return undefined
   if (statusCode === 404 && hasLeft(request, route)) return undefined
   const path = typeof route.path === 'string' ? route.path : String(route.path)
@@ -45,7 +45,7 @@ export function readExpressRoute(request: IncomingMessage, statusCode: number): 
   }
   let template = known.get(baseUrl)
   if (template === undefined) {
-    const base = mountTemplate(app, route, baseUrl)
+    const base = mountTemplate((request as ExpressRequest).app, route, baseUrl)
     template = path === '/' ? base || '/' : base + path
     if (known.size < MAX_TEMPLATES) known.set(baseUrl, template)
   }

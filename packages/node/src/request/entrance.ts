@@ -120,7 +120,8 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
   function watch(request: IncomingMessage, response: Marked, context: Context): void {
     response[kContext] = context
     setRequestId(response, context.unit.requestId)
-    response.on('close', onResponseClose)
+    // A closure: a framework that changes the prototype makes each reading of a property a slow one.
+    response.on('close', () => onResponseClose(request, response, context))
     if (isDraining) response.shouldKeepAlive = false
     else context.unit.answer = response
     hooks.opening?.(request, response, context)
@@ -137,9 +138,11 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
       if (hooks.isOwn(path)) return
       const context = begin(request, path)
       watch(request, response, context)
-      response.detachSocket = onDetach
+      response.detachSocket = (given: Socket) => onDetach(request, response, context, given)
       // A pipelined response has no socket yet, so Node tells only its request when the client leaves.
-      if (socket._httpMessage) request.on('close', () => onPipelinedClose(request, response))
+      if (socket._httpMessage) {
+        request.on('close', () => onPipelinedClose(request, response, context))
+      }
       if (LOSES_BODY_CONTEXT && context.unit.hasBody) keepContext(request, context)
       storage.enterWith(context)
     } catch (error) {
@@ -147,37 +150,48 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
     }
   }
 
-  function onPipelinedClose(request: IncomingMessage, response: Marked): void {
+  function onPipelinedClose(request: IncomingMessage, response: Marked, context: Context): void {
     if (response.socket === null && !response.writableFinished && request.destroyed) {
-      onResponseClose.call(response)
+      onResponseClose(request, response, context)
     }
   }
 
   // Never reads the AsyncLocalStorage: on a client's abort it is empty here.
-  function onResponseClose(this: Marked): void {
+  function onResponseClose(request: IncomingMessage, response: Marked, context: Context): void {
     try {
-      const context = this[kContext]
-      if (context === undefined || context.unit.ended) return
-      if (isWhole(this) || context.unit.isAnswered) finish(context, this.statusCode, '', this.req)
-      else cutOff(this, this.stream ?? this.socket, context, this.headersSent ? this.statusCode : 0)
+      const { unit } = context
+      if (unit.ended) return
+      if (unit.isAnswered || isWhole(response)) finish(context, response.statusCode, '', request)
+      else {
+        const connection = response.stream ?? response.socket
+        cutOff(response, connection, context, response.headersSent ? response.statusCode : 0)
+      }
     } catch (error) {
       reportFault('TELLTALE_E_INTERNAL', error)
     }
   }
 
   /** Node forgets a response that gave its socket away; only the socket still tells of its end. */
-  function onDetach(this: Marked, socket: Socket): void {
-    Object.getPrototypeOf(this).detachSocket.call(this, socket)
+  function onDetach(
+    request: IncomingMessage,
+    response: Marked,
+    context: Context,
+    socket: Socket,
+  ): void {
+    Object.getPrototypeOf(response).detachSocket.call(response, socket)
     // Node's own call, when an answer is out.
-    if (this.writableEnded) return
+    if (response.writableEnded) {
+      context.unit.isAnswered = true
+      return
+    }
     guarded(() => {
-      const context = this[kContext]
-      if (context === undefined || context.unit.ended) return
-      superviseDetached(socket, this.headersSent ? this.statusCode : 0, (statusCode, isWhole) => {
+      if (context.unit.ended) return
+      const status = response.headersSent ? response.statusCode : 0
+      superviseDetached(socket, status, (statusCode, isWhole) => {
         guarded(() => {
           if (context.unit.ended) return
-          if (isWhole) finish(context, statusCode, '', this.req)
-          else cutOff(this, socket, context, statusCode)
+          if (isWhole) finish(context, statusCode, '', request)
+          else cutOff(response, socket, context, statusCode)
         })
       })
     })
