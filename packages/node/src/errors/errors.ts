@@ -17,7 +17,7 @@ import {
 } from '../context.js'
 import { reportFault } from '../faults.js'
 import type { Settings } from '../options.js'
-import { createEventWriter, type Mechanism, type Note } from './event.js'
+import { createEventWriter, type EventWriter, type Mechanism, type Note } from './event.js'
 import { errorMessage, errorStack, errorType, isErrorLike, readChain } from './exception.js'
 import {
   type BreadcrumbInput,
@@ -121,12 +121,17 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
   const scrub = createScrub(redactor)
   const writer = createScopeWriter(scrub)
   const root = findProjectRoot(process.argv[1], process.cwd())
-  const events = createEventWriter(
-    settings,
-    redactor,
-    scrub,
-    createFrames(root, settings.errors.contextLines, redactor),
-  )
+  let eventWriter: EventWriter | undefined
+  // At the first error: its code alone costs a service's start a millisecond.
+  const events = (): EventWriter => {
+    eventWriter ??= createEventWriter(
+      settings,
+      redactor,
+      scrub,
+      createFrames(root, settings.errors.contextLines, redactor),
+    )
+    return eventWriter
+  }
   const lost: Record<string, number> = {}
   const seen = new WeakMap<object, string>()
   const lastIds = new WeakMap<Unit, string>()
@@ -218,7 +223,7 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
       job.preparing = undefined
     }
     try {
-      job.preparing = events.prepare(job.note)?.then(done)
+      job.preparing = events().prepare(job.note)?.then(done)
     } catch (error) {
       reportFault('TELLTALE_E_INTERNAL', error)
     }
@@ -256,7 +261,7 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
   function send({ note, others }: Job): void {
     let event: ErrorEvent
     try {
-      event = events.write(note, others)
+      event = events().write(note, others)
     } catch (error) {
       lose('internal_sdk_error')
       reportFault('TELLTALE_E_INTERNAL', error)
