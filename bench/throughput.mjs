@@ -36,7 +36,7 @@ async function proveAgain(server, workload, progress) {
     return await proveRequests(server, workload)
   } catch (error) {
     if (server.variant.stack === 'telltale') throw error
-    progress(`again: ${error.message}`)
+    progress(`again, ${error.message.split('\n')[0]}`)
     return 2 * (await proveRequests(server, workload))
   }
 }
