@@ -12,7 +12,7 @@ import {
   rmSync,
 } from 'node:fs'
 import { Socket } from 'node:net'
-import { availableParallelism, constants as osConstants, setPriority, tmpdir } from 'node:os'
+import { availableParallelism, tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -192,13 +192,9 @@ export async function run(program, args = [], { env = {}, quiet = false } = {}) 
   return quiet ? texts.stderr : texts.stdout
 }
 
-/**
- * Starts the sink. `url` is its own, `dsn(project)` a Sentry DSN. It shares a CPU with the load
- * generator and gives way to it: a client that has to wait for the sink would be told as a slow server.
- */
+/** Starts the sink. `url` is its own, `dsn(project)` a Sentry DSN. */
 export async function startSink(...args) {
-  const { child, port, end } = await startListening(LOAD_CPU, ['sink.mjs', ...args])
-  setPriority(child.pid, osConstants.priority.PRIORITY_LOW)
+  const { port, end } = await startListening(LOAD_CPU, ['sink.mjs', ...args])
   const url = `http://127.0.0.1:${port}`
   return {
     url,
