@@ -4,7 +4,7 @@
  */
 import { guarded } from '../faults.js'
 import { clusterRole, listenToWorkers, openPrimary } from './cluster.js'
-import type { Format } from './exposition.js'
+import { type Format, turn } from './exposition.js'
 import { createHub, type Hub, type Peer } from './hub.js'
 import { createMember, type HubText, type Member, type Readings, type Uplink } from './member.js'
 import type { Registry } from './registry.js'
@@ -145,7 +145,7 @@ async function sendText(to: Pick<Peer, 'send'>, id: number, text: Promise<HubTex
     const { chunks, names } = await text
     for (const chunk of chunks) {
       to.send({ type: TYPE, do: 'text', id, text: chunk.toString() })
-      await new Promise((resolve) => setImmediate(resolve))
+      await turn()
     }
     to.send({ type: TYPE, do: 'text', id, text: '', end: { names: [...names] } })
   } catch (error) {

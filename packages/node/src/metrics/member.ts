@@ -3,7 +3,7 @@
  * has its scrapes made by the hub, and hands on the messages of its own threads.
  */
 import { reportFault } from '../faults.js'
-import type { Format } from './exposition.js'
+import { type Format, turn } from './exposition.js'
 import type { Family, Registry } from './registry.js'
 import {
   createChanges,
@@ -93,7 +93,7 @@ export function createMember(
     isBusy = true
     for (const families of changes()) {
       await new Promise<void>((resolve) => post(families, 0, resolve))
-      await new Promise((resolve) => setImmediate(resolve))
+      await turn()
     }
     isBusy = false
   }
@@ -102,7 +102,7 @@ export function createMember(
     const reading = read(budgetMs)
     for (const families of changes()) {
       post(families, 0)
-      await new Promise((resolve) => setImmediate(resolve))
+      await turn()
     }
     post(collected(await reading), id, sent)
   }
