@@ -1,7 +1,7 @@
 // The tracker: it reads and parses all that it is sent and counts it by project (Sentry envelopes at
 // /api/PROJECT/envelope/, OTLP protobuf at /PROJECT/v1/traces). GET /counts tells. `sink.mjs hang`
 // takes requests and never answers them.
-import { createServer } from 'node:http'
+import { createServer } from 'node:net'
 import { gunzipSync } from 'node:zlib'
 
 const hangs = process.argv[2] === 'hang'
@@ -68,25 +68,75 @@ function readOtlp(body, counts) {
   })
 }
 
-const server = createServer((req, res) => {
-  if (req.url === '/counts') return res.end(JSON.stringify(projects))
-  const chunks = []
-  req.on('data', (chunk) => chunks.push(chunk))
-  req.on('end', () => {
-    const raw = Buffer.concat(chunks)
-    const body = req.headers['content-encoding'] === 'gzip' ? gunzipSync(raw) : raw
-    const isOtlp = req.url.endsWith('/v1/traces')
-    const project = req.url.split('/')[isOtlp ? 1 : 2]
-    projects[project] ??= { posts: 0, bytes: 0, events: 0, traces: 0, spans: 0 }
-    const counts = projects[project]
-    counts.posts++
-    counts.bytes += raw.length
-    if (isOtlp) readOtlp(body, counts)
-    else readEnvelope(body, counts)
-    if (hangs) return
-    res.setHeader('Content-Type', isOtlp ? 'application/x-protobuf' : 'application/json')
-    res.end(isOtlp ? '' : '{}')
+/** The body of a chunked message that begins at `at`, and where it ends; undefined while it is not all here. */
+function readChunks(bytes, at) {
+  const parts = []
+  for (;;) {
+    const lineEnd = bytes.indexOf('\r\n', at)
+    if (lineEnd === -1) return undefined
+    const length = Number.parseInt(bytes.latin1Slice(at, lineEnd), 16)
+    const end = lineEnd + 2 + length + 2
+    if (end > bytes.length) return undefined
+    if (length === 0) return { raw: Buffer.concat(parts), end }
+    parts.push(bytes.subarray(lineEnd + 2, end - 2))
+    at = end
+  }
+}
+
+/** The first request of `bytes` from `at` on; undefined while it is not all here. */
+function readRequest(bytes, at) {
+  const headEnd = bytes.indexOf('\r\n\r\n', at)
+  if (headEnd === -1) return undefined
+  const head = bytes.latin1Slice(at, headEnd)
+  const path = head.slice(head.indexOf(' ') + 1, head.indexOf(' HTTP/1.1\r\n'))
+  const isZipped = /\r\ncontent-encoding: *gzip/i.test(head)
+  const start = headEnd + 4
+  if (/\r\ntransfer-encoding: *chunked/i.test(head)) {
+    const body = readChunks(bytes, start)
+    return body && { path, isZipped, ...body }
+  }
+  const end = start + Number(/\r\ncontent-length: *(\d+)/i.exec(head)?.[1] ?? 0)
+  return end > bytes.length ? undefined : { path, isZipped, raw: bytes.subarray(start, end), end }
+}
+
+function take({ path, isZipped, raw }) {
+  const body = isZipped ? gunzipSync(raw) : raw
+  const isOtlp = path.endsWith('/v1/traces')
+  const project = path.split('/')[isOtlp ? 1 : 2]
+  projects[project] ??= { posts: 0, bytes: 0, events: 0, traces: 0, spans: 0 }
+  const counts = projects[project]
+  counts.posts++
+  counts.bytes += raw.length
+  if (isOtlp) readOtlp(body, counts)
+  else readEnvelope(body, counts)
+  return isOtlp ? answer('application/x-protobuf', '') : answer('application/json', '{}')
+}
+
+const answer = (type, text) =>
+  `HTTP/1.1 200 OK\r\nContent-Type: ${type}\r\nContent-Length: ${text.length}\r\n\r\n${text}`
+
+// On bare sockets: Node's HTTP server takes thrice the CPU, and the load generator needs that CPU.
+const server = createServer((socket) => {
+  let rest = Buffer.alloc(0)
+  socket.on('data', (chunk) => {
+    const bytes = rest.length === 0 ? chunk : Buffer.concat([rest, chunk])
+    let at = 0
+    let answers = ''
+    for (;;) {
+      const request = readRequest(bytes, at)
+      if (request === undefined) break
+      at = request.end
+      if (request.path === '/counts')
+        answers += answer('application/json', JSON.stringify(projects))
+      else {
+        const text = take(request)
+        if (!hangs) answers += text
+      }
+    }
+    rest = bytes.subarray(at)
+    if (answers !== '') socket.write(answers)
   })
+  socket.on('error', () => {})
 })
 server.listen(0, '127.0.0.1', () => process.stderr.write(`listening ${server.address().port}\n`))
 process.on('SIGUSR2', () => process.exit(0))
