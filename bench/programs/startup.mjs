@@ -1,13 +1,14 @@
 // programs/startup.mjs WHO: milliseconds of import and init, and resident MB after them.
+const dsn = 'http://abcdef0123456789abcdef0123456789@127.0.0.1:9/1'
 const start = performance.now()
 await import('node:http')
 if (process.argv[2] === 'telltale') {
   const { init } = await import('@telltale/node')
-  init({ service: 'bench' })
+  init({ service: 'bench', errors: { dsn } })
 } else if (process.argv[2] === '@sentry/node') {
   const Sentry = await import('@sentry/node')
   Sentry.init({
-    dsn: 'http://abcdef0123456789abcdef0123456789@127.0.0.1:9/1',
+    dsn,
     tracesSampleRate: 0.2,
   })
 }

@@ -1,15 +1,16 @@
 // Compiles the kit twice, ESM and CJS, each with its own types, by plain tsc; then folds what each
-// public subpath loads into few files, because a module costs Node 0.4 ms to load and there are eighty,
-// and shortens them, which saves another 3 ms of parsing. Names of functions and line breaks stay, for
-// stack traces.
+// public subpath loads into few files, because a module costs Node 0.4 ms to load and there are eighty.
+// They are CommonJS, which Node can load in the middle of a function, so that a start loads only what
+// it needs; `import` gets the same copy as `require`, by a small file of names. Shortened names save
+// another 3 ms of parsing; names of functions and line breaks stay, for stack traces.
 import { spawnSync } from 'node:child_process'
-import { rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { dirname, join } from 'node:path'
+import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { rollup } from '@rollup/wasm-node'
 import { minify } from 'terser'
-import { SUBPATHS } from './exports.mjs'
+import { bundlersFile, SUBPATHS } from './exports.mjs'
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
 const require = createRequire(import.meta.url)
@@ -32,12 +33,25 @@ for (const format of ['esm', 'cjs']) {
   )
 }
 
+/** What a start does not need, by the file that its first use loads. */
+const LATER = {
+  later_errors: /^errors\/(event|exception|lru|mappings|json-members|scope|scrub|source|stack)/,
+  later_tracker: /^errors\/trackers\/(?!sentry-sdk|dsn)/,
+  later_scrape: /^metrics\/(aggregate|endpoint|exposition|foreign|hub|member|scrape|wire)/,
+}
+const laterFile = (id) => {
+  const module = relative(join(root, 'dist/esm'), id)
+  return Object.keys(LATER).find((name) => LATER[name].test(module))
+}
+
 // The unfolded modules stay beside the folded entries: the tests of the rooms use them.
 const bundle = await rollup({
   input: Object.fromEntries(
     Object.values(SUBPATHS).map((file) => [`entry/${file}`, join(root, 'dist/esm', `${file}.js`)]),
   ),
   external: (id) => id.startsWith('node:'),
+  // The files need each other, which is why they are loaded later.
+  onLog: (level, log, print) => log.code === 'CIRCULAR_CHUNK' || print(level, log),
 })
 const loadedByIndex = new Set()
 const modules = new Map(bundle.cache.modules.map((module) => [module.id, module]))
@@ -47,28 +61,55 @@ function visit(id) {
   for (const next of modules.get(id).dependencies) visit(next)
 }
 visit(join(root, 'dist/esm/index.js'))
+
+/** `later_x.name` becomes `later_x().name`, which loads the file. */
+const loadLater = {
+  name: 'load-later',
+  renderChunk: (code) =>
+    code
+      .replace(/(?<![\w$./])(later_\w+)\./g, '$1().')
+      .replace(
+        /^var (later_\w+) = (require\('[^']+'\));$/gm,
+        'let $1_loaded;\nconst $1 = () => ($1_loaded ??= $2);',
+      ),
+}
 const shorten = {
   name: 'shorten',
-  renderChunk: (code, _chunk, { format }) =>
+  renderChunk: (code) =>
     minify(code, {
-      module: format === 'es',
       toplevel: true,
       keep_fnames: true,
       keep_classnames: true,
       format: { ascii_only: true, beautify: true, indent_level: 0 },
     }),
 }
-for (const format of ['esm', 'cjs']) {
-  await bundle.write({
-    plugins: [shorten],
-    dir: join(root, 'dist', format),
-    format,
-    entryFileNames: '[name].js',
-    chunkFileNames: 'entry/[name].js',
-    hoistTransitiveImports: false,
-    // One chunk for all that index loads: nothing of it may exist twice in one process.
-    manualChunks: (id) => (loadedByIndex.has(id) ? 'kit' : undefined),
-  })
-}
+const { output } = await bundle.write({
+  plugins: [loadLater, shorten],
+  dir: join(root, 'dist/cjs'),
+  format: 'cjs',
+  entryFileNames: '[name].js',
+  chunkFileNames: 'entry/[name].js',
+  hoistTransitiveImports: false,
+  // One file for all that index loads: nothing of it may exist twice in one process.
+  manualChunks: (id) => (loadedByIndex.has(id) ? (laterFile(id) ?? 'kit') : undefined),
+})
 await bundle.close()
+
+// What `import` gets. Node reads a CommonJS file for its names when it is imported, for a millisecond
+// and a half, so it is required; bundlers, which cannot follow that, get a file that imports it.
+for (const { fileName, exports: names, isEntry } of output) {
+  if (!isEntry) continue
+  const target = join(root, 'dist/esm', fileName)
+  const path = relative(dirname(target), join(root, 'dist/cjs', fileName))
+  const list = names.join(', ')
+  mkdirSync(dirname(target), { recursive: true })
+  writeFileSync(
+    target,
+    `import { createRequire } from 'node:module'
+const require = createRequire(import.meta.url)
+export const { ${list} } = require('${path}')
+`,
+  )
+  writeFileSync(bundlersFile(target), `export { ${list} } from '${path}'\n`)
+}
 process.exit(failed ? 1 : 0)

@@ -14,13 +14,17 @@ export const SUBPATHS = {
   './testing': 'testing',
 }
 
+/** The file that bundlers are given in place of one that Node imports. */
+export const bundlersFile = (file) => file.replace(/\.js$/, '.bundle.js')
+
 /** The `exports` and `typesVersions` of package.json. */
 export function entries() {
   const exports = {}
   const types = {}
   for (const [subpath, file] of Object.entries(SUBPATHS)) {
+    const esm = `./dist/esm/entry/${file}.js`
     exports[subpath] = {
-      import: { types: `./dist/esm/${file}.d.ts`, default: `./dist/esm/entry/${file}.js` },
+      import: { types: `./dist/esm/${file}.d.ts`, module: bundlersFile(esm), default: esm },
       require: { types: `./dist/cjs/${file}.d.ts`, default: `./dist/cjs/entry/${file}.js` },
     }
     if (subpath !== '.') types[subpath.slice(2)] = [`./dist/cjs/${file}.d.ts`]

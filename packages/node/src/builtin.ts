@@ -17,6 +17,19 @@ export const perfHooks: () => typeof import('node:perf_hooks') = once(() =>
 )
 export const tls: () => typeof import('node:tls') = once(() => process.getBuiltinModule('node:tls'))
 export const v8: () => typeof import('node:v8') = once(() => process.getBuiltinModule('node:v8'))
+export const fsPromises: () => typeof import('node:fs/promises') = once(() =>
+  process.getBuiltinModule('node:fs/promises'),
+)
+export const os: () => typeof import('node:os') = once(() => process.getBuiltinModule('node:os'))
+export const workerThreads: () => typeof import('node:worker_threads') = once(() =>
+  process.getBuiltinModule('node:worker_threads'),
+)
 export const zlib: () => typeof import('node:zlib') = once(() =>
   process.getBuiltinModule('node:zlib'),
 )
+
+/**
+ * True in a thread that is not the main one. Node marks what a thread may not do; to ask
+ * worker_threads would load it, which costs a service's start a millisecond.
+ */
+export const isThread: boolean = (process.abort as { disabled?: boolean }).disabled === true

@@ -7,7 +7,7 @@
  */
 import type { Cluster } from 'node:cluster'
 import { Server } from 'node:net'
-import { constants } from 'node:os'
+import { os } from './builtin.js'
 import { ownListeners } from './context.js'
 import { guarded, reportFault } from './faults.js'
 import type { Settings } from './options.js'
@@ -204,7 +204,7 @@ export function createShutdown(settings: Settings['shutdown'], deps: ShutdownDep
 function exitCode(signal: Signal, complete: boolean): number {
   const set = process.exitCode
   if (set !== undefined && set !== null && set !== 0 && set !== '0') return Number(set) || 1
-  return complete ? 0 : 128 + constants.signals[signal]
+  return complete ? 0 : 128 + os().constants.signals[signal]
 }
 
 /**

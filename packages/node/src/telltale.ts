@@ -51,6 +51,9 @@ export type Telltale = {
   close(timeoutMs?: number): Promise<void>
 }
 
+/** From init until what the first error and the first scrape need is loaded, unless they come earlier. */
+const PREPARE_MS = 1000
+
 type State = { instance: Telltale | undefined }
 const state: State = processWide<State>('instance', () => ({ instance: undefined }))
 
@@ -317,6 +320,13 @@ function build(settings: Settings): Telltale {
       node: process.version,
       parts: decisions(settings, trackers, role),
     })
+    // Not now, because it costs a start some milliseconds, and not at the first error, when the process
+    // may have no file left to open, or other files.
+    const preparing = setTimeout(() => {
+      errors.prepare()
+      setImmediate(metrics.prepare).unref()
+    }, PREPARE_MS).unref()
+    undo.push(() => clearTimeout(preparing))
   }
 
   const kit: Telltale = {
@@ -365,11 +375,9 @@ function chooseTrackers(settings: Settings): readonly ErrorTracker[] {
   if (!settings.enabled) return []
   if (settings.errors.trackers.length > 0) return settings.errors.trackers
   const { dsn, maxQueueBytes, spoolDir } = settings.errors
-  const own =
-    dsn === ''
-      ? undefined
-      : createSentryTracker({ dsn, maxQueueBytes, spoolDir, sdkVersion: VERSION })
-  return [preferSentryClient(own)]
+  const makeOwn = (): ErrorTracker =>
+    createSentryTracker({ dsn, maxQueueBytes, spoolDir, sdkVersion: VERSION })
+  return [preferSentryClient(dsn === '' ? undefined : makeOwn)]
 }
 
 function contextOf(unit: Unit): Context {

@@ -1,32 +1,28 @@
 // What is published: subpaths, types, arrows between rooms, the public names.
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
+import { execFile, execFileSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { dirname, join, relative } from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath, pathToFileURL } from 'node:url'
-import { entries, SUBPATHS } from '../scripts/exports.mjs'
+import { promisify } from 'node:util'
+import { bundlersFile, entries, SUBPATHS } from '../scripts/exports.mjs'
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
 const require = createRequire(import.meta.url)
+const execute = promisify(execFile)
 const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
 
 test('package.json has the subpaths of scripts/exports.mjs, and each has its files', () => {
   const { exports, typesVersions } = entries()
   assert.deepEqual(manifest.exports, exports)
   assert.deepEqual(manifest.typesVersions, typesVersions)
-  for (const file of Object.values(SUBPATHS)) {
-    for (const format of ['esm', 'cjs']) {
-      for (const ending of ['js', 'd.ts']) {
-        assert.ok(
-          existsSync(join(root, 'dist', format, `${file}.${ending}`)),
-          `${format}/${file}.${ending}`,
-        )
-      }
-    }
-  }
+  const { './package.json': _, ...files } = exports
+  for (const conditions of Object.values(files))
+    for (const file of Object.values({ ...conditions.import, ...conditions.require }))
+      assert.ok(existsSync(join(root, file)), file)
 })
 
 test('the kit has no runtime dependencies', () => {
@@ -35,23 +31,43 @@ test('the kit has no runtime dependencies', () => {
 })
 
 test('the version in the code is that of package.json', async () => {
-  assert.equal((await import('../dist/esm/index.js')).VERSION, manifest.version)
+  assert.equal((await import('../dist/esm/entry/index.js')).VERSION, manifest.version)
 })
 
-test('each subpath exports the same names to import and to require, and they are the agreed ones', async () => {
+test('each subpath gives import, require and bundlers the same copy, and the names are the agreed ones', async () => {
   const agreed = JSON.parse(readFileSync(join(root, 'test', 'api.json'), 'utf8'))
   const found = {}
   for (const [subpath, file] of Object.entries(SUBPATHS)) {
-    const esm = Object.keys(
-      await import(pathToFileURL(join(root, 'dist/esm', `${file}.js`)).href),
-    ).sort()
-    const cjs = Object.keys(require(join(root, 'dist/cjs', `${file}.js`)))
-      .filter((name) => name !== '__esModule')
-      .sort()
-    assert.deepEqual(cjs, esm, subpath)
-    found[subpath] = esm
+    const esm = join(root, 'dist/esm/entry', `${file}.js`)
+    const imported = await import(pathToFileURL(esm).href)
+    const required = require(join(root, 'dist/cjs/entry', `${file}.js`))
+    assert.deepEqual({ ...required }, { ...imported }, subpath)
+    const bundled = await import(pathToFileURL(bundlersFile(esm)).href)
+    assert.deepEqual({ ...bundled }, { ...imported }, subpath)
+    found[subpath] = Object.keys(imported).sort()
   }
   assert.deepEqual(found, agreed, 'A public name changed: update test/api.json and the CHANGELOG.')
+})
+
+test('a start loads what it needs, and the rest is there a second later', async () => {
+  const program = `
+    const { init, captureException } = require(${JSON.stringify(join(root, 'dist/cjs/entry/index.js'))})
+    const fs = require("node:fs")
+    const loaded = () => Object.keys(require.cache).map((file) => require('node:path').basename(file)).sort()
+    init({ service: 'start', log: { level: 'silent' }, health: { checks: { ok: () => true } } })
+    const first = loaded()
+    if (process.argv[1] === 'capture') captureException(new Error('early'))
+    const early = loaded()
+    setTimeout(() => fs.writeSync(1, JSON.stringify({ first, early, later: loaded() })), 1200)`
+  const env = { ...process.env, SENTRY_DSN: 'http://a@127.0.0.1:9/1', TELLTALE_SPOOL_DIR: 'false' }
+  const run = async (...args) =>
+    JSON.parse((await execute(process.execPath, ['-e', program, ...args], { env })).stdout)
+  const [calm, captured] = await Promise.all([run(), run('capture')])
+  const start = ['index.js', 'kit.js']
+  assert.deepEqual(calm.first, start)
+  assert.deepEqual(calm.early, start)
+  assert.deepEqual(calm.later, [...start, 'later_errors.js', 'later_scrape.js', 'later_tracker.js'])
+  assert.deepEqual(captured.early, [...start, 'later_errors.js'])
 })
 
 test('publint and attw find nothing wrong with the packed package', () => {
@@ -90,7 +106,7 @@ const ARROWS = {
   metrics: 'metrics access builtin options faults | request context',
   health: 'health access builtin options faults | metrics',
   log: 'log context options faults fields redact | request',
-  'shutdown.ts': 'context faults | options',
+  'shutdown.ts': 'builtin context faults | options',
   adapters: 'adapters request context',
   'verify-routes.ts': 'access adapters context request version',
   'telltale.ts': '*',

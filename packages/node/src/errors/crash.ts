@@ -5,6 +5,7 @@
  * https://nodejs.org/api/process.html#event-uncaughtexceptionmonitor
  */
 import { inspect } from 'node:util'
+import { isThread } from '../builtin.js'
 import { guarded } from '../faults.js'
 import type { Errors } from './errors.js'
 import { errorMessage, errorStack } from './exception.js'
@@ -45,8 +46,7 @@ export function installCrashHandlers(deps: CrashDeps): () => void {
     isDying = true
     guarded(() => deps.onCrash?.(error, origin))
     // Where exiting by ourselves would differ from Node's own end, the disk has to do.
-    const { isMainThread } = process.getBuiltinModule('node:worker_threads')
-    if (!isMainThread || process.execArgv.includes('--abort-on-uncaught-exception')) {
+    if (isThread || process.execArgv.includes('--abort-on-uncaught-exception')) {
       guarded(() => deps.errors.spoolSync())
       return
     }

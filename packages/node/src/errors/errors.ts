@@ -16,7 +16,7 @@ import {
   type User,
   writableScope,
 } from '../context.js'
-import { reportFault } from '../faults.js'
+import { guarded, reportFault } from '../faults.js'
 import type { Settings } from '../options.js'
 import { createEventWriter, type EventWriter, type Mechanism, type Note } from './event.js'
 import { errorMessage, errorStack, errorType, isErrorLike, readChain } from './exception.js'
@@ -25,16 +25,15 @@ import {
   type CaptureContext,
   createScopeWriter,
   type ScopeHandle,
+  type ScopeWriter,
   severity,
 } from './scope.js'
-import { createScrub, cut, EVENT_CHARS, type Redactor, read } from './scrub.js'
+import { createScrub, cut, EVENT_CHARS, type Redactor, read, type Scrub } from './scrub.js'
 import { createSessions } from './sessions.js'
 import { createFrames } from './source-context.js'
 import { findProjectRoot } from './stack.js'
 import { createStorm, hashText, kindOfMessage, STORM_INTERVAL_MS } from './storm.js'
 import type { ErrorEvent, ErrorTracker } from './tracker.js'
-
-export { transactionName } from './event.js'
 
 /** What captureException takes besides the error. Sentry's EventHint with its capture context spread or nested. */
 export type CaptureHint = CaptureContext & {
@@ -91,6 +90,8 @@ export type Errors = {
   /** True when all was delivered within `timeoutMs` (default 2,000). Holds the process while it waits. */
   flush(timeoutMs?: number): Promise<boolean>
   close(timeoutMs?: number): Promise<boolean>
+  /** Loads what the first capture needs. */
+  prepare(): void
   /** Writes what is pending and lets the trackers keep it on disk. Runs by itself on process exit. */
   spoolSync(): void
   /** What was not sent, by Sentry's discard reason; trackers' own losses included. */
@@ -119,17 +120,27 @@ const KEY_STACK_CHARS = 600
 export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
   const { redactor, trackers } = deps
   const { sampleRate, ignoreErrors, beforeSend } = settings.errors
-  const scrub = createScrub(redactor)
-  const writer = createScopeWriter(scrub)
-  const root = findProjectRoot(process.argv[1], process.cwd())
+  const [, script] = process.argv
+  const cwd = process.cwd()
+  // These are made when they are needed first, or when `prepare` is called: their code is loaded then.
+  let theScrub: Scrub | undefined
+  const scrub = (): Scrub => {
+    theScrub ??= createScrub(redactor)
+    return theScrub
+  }
+  let theWriter: ScopeWriter | undefined
+  const writer = (): ScopeWriter => {
+    theWriter ??= createScopeWriter(scrub())
+    return theWriter
+  }
   let eventWriter: EventWriter | undefined
-  // At the first error: its code alone costs a service's start a millisecond.
   const events = (): EventWriter => {
+    const { contextLines } = settings.errors
     eventWriter ??= createEventWriter(
       settings,
       redactor,
-      scrub,
-      createFrames(root, settings.errors.contextLines, redactor),
+      scrub(),
+      createFrames(findProjectRoot(script, cwd), contextLines, redactor),
     )
     return eventWriter
   }
@@ -310,7 +321,7 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
   function rescrub(event: ErrorEvent): ErrorEvent {
     const budget = { left: EVENT_CHARS / 2 }
     const { exception, ...rest } = event
-    const out = scrub.fields(rest, budget) as ErrorEvent
+    const out = scrub().fields(rest, budget) as ErrorEvent
     if (exception !== undefined) out.exception = rescrubExceptions(exception)
     return out
   }
@@ -323,9 +334,9 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
     for (const { stacktrace, ...value } of exception.values) {
       const frames: unknown[] = []
       for (const frame of stacktrace?.frames.slice(-50) ?? [])
-        frames.push(scrub.fields(frame, budget))
+        frames.push(scrub().fields(frame, budget))
       values.push({
-        ...scrub.fields(value, budget),
+        ...scrub().fields(value, budget),
         ...(frames.length > 0 ? { stacktrace: { frames } } : undefined),
       })
     }
@@ -354,8 +365,8 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
     if (hint !== undefined && hint !== null) {
       try {
         const nested = (hint as CaptureHint).captureContext
-        if (nested !== undefined) writer.all(scope, nested)
-        writer.all(scope, hint)
+        if (nested !== undefined) writer().all(scope, nested)
+        writer().all(scope, hint)
       } catch (error) {
         // A hint that cannot be read must not cost the error it came with.
         reportFault('TELLTALE_E_TRACKER_CALLBACK', error)
@@ -379,7 +390,7 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
     const scope = takeScope(context, hint)
     if (adjust !== undefined) {
       try {
-        adjust(writer.handle(scope, addBreadcrumb))
+        adjust(writer().handle(scope, addBreadcrumb))
       } catch (error) {
         reportFault('TELLTALE_E_TRACKER_CALLBACK', error)
       }
@@ -503,7 +514,7 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
     const eventId = newId()
     if (isOff()) return eventId
     try {
-      const plain = scrub.fields(given, { left: EVENT_CHARS })
+      const plain = scrub().fields(given, { left: EVENT_CHARS })
       const level = severity(plain.level) ?? 'error'
       plain.level = level
       if (plain.exception !== undefined) markSession(false)
@@ -596,7 +607,7 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
       )
     const scope = (outer?.scope ?? unit.scope ?? new Scope()).fork()
     const inner = new Context(unit, outer?.spanId ?? unit.spanId, scope)
-    return storage.run(inner, callback, writer.handle(scope, addBreadcrumb))
+    return storage.run(inner, callback, writer().handle(scope, addBreadcrumb))
   }
 
   /** The scope that a setter writes to: the unit's, or the process's for what may be global. */
@@ -608,7 +619,7 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
   function setUser(user: User | null): void {
     const context = currentContext()
     if (context !== undefined) {
-      writer.user(writableScope(context), user)
+      writer().user(writableScope(context), user)
       return
     }
     if (toldNoUser || isOff()) return
@@ -621,7 +632,7 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
 
   function addBreadcrumb(input: BreadcrumbInput): void {
     if (isOff() || typeof input !== 'object' || input === null) return
-    const crumb = writer.breadcrumb(input)
+    const crumb = writer().breadcrumb(input)
     const unit = currentContext()?.unit
     if (unit !== undefined) pushBreadcrumb(unit, crumb)
     else {
@@ -678,11 +689,11 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
     withScope,
     withIsolationScope: withScope,
     setUser,
-    setTag: (key, value) => writer.tags(target(), { [key]: value }),
-    setTags: (tags) => writer.tags(target(), tags),
-    setContext: (name, context) => writer.context(target(), name, context),
-    setExtra: (key, value) => writer.extras(target(), { [key]: value }),
-    setExtras: (extras) => writer.extras(target(), extras),
+    setTag: (key, value) => writer().tags(target(), { [key]: value }),
+    setTags: (tags) => writer().tags(target(), tags),
+    setContext: (name, context) => writer().context(target(), name, context),
+    setExtra: (key, value) => writer().extras(target(), { [key]: value }),
+    setExtras: (extras) => writer().extras(target(), extras),
     addBreadcrumb,
     countSession: sessions?.count ?? (() => undefined),
     lastEventId() {
@@ -697,6 +708,10 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
       const answer = await settle('close', timeoutMs)
       process.removeListener('exit', spoolSync)
       return answer
+    },
+    prepare() {
+      events()
+      for (const tracker of trackers) guarded(() => tracker.prepare?.())
     },
     spoolSync,
     losses() {

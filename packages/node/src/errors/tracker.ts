@@ -84,6 +84,8 @@ export type ErrorTracker = {
   /** Resolves true when everything was delivered within `timeoutMs`. Never rejects. */
   flush(timeoutMs: number): Promise<boolean>
   close(timeoutMs: number): Promise<boolean>
+  /** Loads what the first event needs: called a second after the start, so that it need not wait. */
+  prepare?(): void
   /** Last chance while the process exits: write what is unsent to disk, synchronously. */
   spoolSync?(): void
   /** Losses so far by Sentry's discard reason, for /metrics. */

@@ -21,29 +21,20 @@ export type Reason =
  * Error codes by class: Node's system errors, PostgreSQL's SQLSTATEs (PostgreSQL manual, appendix A),
  * MySQL's error names (MySQL server error reference).
  */
-const CODES: ReadonlyMap<string, Reason> = new Map<string, Reason>([
-  ...entries(
-    'refused',
-    'ECONNREFUSED ECONNRESET EPIPE EHOSTUNREACH EHOSTDOWN ENETUNREACH ENETDOWN',
-  ),
-  ...entries(
-    'refused',
-    '57P01 57P02 08001 08004 08006 PROTOCOL_CONNECTION_LOST ER_SERVER_SHUTDOWN',
-  ),
-  ...entries('timeout', 'ETIMEDOUT ESOCKETTIMEDOUT 57014 PROTOCOL_SEQUENCE_TIMEOUT'),
-  ...entries('dns', 'ENOTFOUND EAI_AGAIN EAI_FAIL EAI_NODATA EAI_NONAME ENODATA ESERVFAIL'),
-  ...entries('auth', '28P01 28000 42501 ER_ACCESS_DENIED_ERROR ER_DBACCESS_DENIED_ERROR'),
-  ...entries('auth', 'ER_ACCESS_DENIED_NO_PASSWORD_ERROR AUTH_SWITCH_PLUGIN_ERROR'),
-  ...entries('auth', 'ER_HOST_NOT_PRIVILEGED ER_ACCOUNT_HAS_BEEN_LOCKED ER_MUST_CHANGE_PASSWORD'),
-  ...entries('loading', '57P03'),
-  ...entries('readonly', '25006 ER_OPTION_PREVENTS_STATEMENT ER_READ_ONLY_MODE'),
-  ...entries('readonly', 'ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION'),
-  ...entries(
-    'refused_capacity',
-    '53000 53100 53200 53300 ER_CON_COUNT_ERROR ER_USER_LIMIT_REACHED',
-  ),
-  ...entries('refused_capacity', 'ER_TOO_MANY_USER_CONNECTIONS ER_OUT_OF_RESOURCES'),
-])
+const CODES: readonly (readonly [Reason, string])[] = [
+  ['refused', 'ECONNREFUSED ECONNRESET EPIPE EHOSTUNREACH EHOSTDOWN ENETUNREACH ENETDOWN'],
+  ['refused', '57P01 57P02 08001 08004 08006 PROTOCOL_CONNECTION_LOST ER_SERVER_SHUTDOWN'],
+  ['timeout', 'ETIMEDOUT ESOCKETTIMEDOUT 57014 PROTOCOL_SEQUENCE_TIMEOUT'],
+  ['dns', 'ENOTFOUND EAI_AGAIN EAI_FAIL EAI_NODATA EAI_NONAME ENODATA ESERVFAIL'],
+  ['auth', '28P01 28000 42501 ER_ACCESS_DENIED_ERROR ER_DBACCESS_DENIED_ERROR'],
+  ['auth', 'ER_ACCESS_DENIED_NO_PASSWORD_ERROR AUTH_SWITCH_PLUGIN_ERROR'],
+  ['auth', 'ER_HOST_NOT_PRIVILEGED ER_ACCOUNT_HAS_BEEN_LOCKED ER_MUST_CHANGE_PASSWORD'],
+  ['loading', '57P03'],
+  ['readonly', '25006 ER_OPTION_PREVENTS_STATEMENT ER_READ_ONLY_MODE'],
+  ['readonly', 'ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION'],
+  ['refused_capacity', '53000 53100 53200 53300 ER_CON_COUNT_ERROR ER_USER_LIMIT_REACHED'],
+  ['refused_capacity', 'ER_TOO_MANY_USER_CONNECTIONS ER_OUT_OF_RESOURCES'],
+]
 
 /** First words of Redis error replies, and the messages of drivers that give no code. */
 const MESSAGES: readonly (readonly [RegExp, Reason])[] = [
@@ -54,10 +45,6 @@ const MESSAGES: readonly (readonly [RegExp, Reason])[] = [
   [/^Connection terminated|^Connection lost|^Connection is closed/, 'refused'],
   [/^SASL|password must be a string|^SCRAM-/i, 'auth'],
 ]
-
-function entries(reason: Reason, codes: string): [string, Reason][] {
-  return codes.split(' ').map((code) => [code, reason])
-}
 
 /** The class of an error. Never throws, whatever was thrown; `error` when nothing is known. */
 export function reasonOf(error: unknown): Reason {
@@ -74,8 +61,7 @@ function classify(error: unknown, depth: number): Reason {
   // A missing or forbidden Unix socket; the same codes mean something else for files.
   if (syscall === 'connect' && (code === 'ENOENT' || code === 'EACCES')) return 'refused'
   if (typeof code === 'string') {
-    const known = CODES.get(code)
-    if (known !== undefined) return known
+    for (const [reason, codes] of CODES) if (codes.split(' ').includes(code)) return reason
   }
   if (name === 'TimeoutError') return 'timeout'
   if (typeof message === 'string') {

@@ -111,17 +111,21 @@ function createTextCache(make: (text: string) => string): (text: string) => stri
   }
 }
 
-/** `.001` to `.999`, without zeros at the end; '' for 0. */
-const THOUSANDTHS: readonly string[] = Array.from({ length: 1000 }, (_, n) =>
-  n === 0 ? '' : String(n / 1000).slice(1),
-)
+/** `.001` to `.999`, without zeros at the end; '' for 0. Each is made when it is needed first. */
+const THOUSANDTHS: (string | undefined)[] = []
 
 /** Milliseconds to three decimals as JSON: a third of what the general way takes. */
 function millisecondsText(ms: number): string {
   const micros = Math.round(ms * 1000)
   if (!(micros >= 0 && micros < 1e12)) return String(finite(micros / 1000))
   const whole = Math.floor(micros / 1000)
-  return whole + (THOUSANDTHS[micros - whole * 1000] as string)
+  const n = micros - whole * 1000
+  let fraction = THOUSANDTHS[n]
+  if (fraction === undefined) {
+    fraction = n === 0 ? '' : String(n / 1000).slice(1)
+    THOUSANDTHS[n] = fraction
+  }
+  return whole + fraction
 }
 
 const SOUND_ID = /^[\w.:-]{1,128}$/

@@ -5,7 +5,7 @@
  */
 import type { Cluster, Worker } from 'node:cluster'
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
-import { isMainThread } from 'node:worker_threads'
+import { isThread } from '../builtin.js'
 import { guarded } from '../faults.js'
 import type { Peer } from './hub.js'
 import type { Uplink } from './member.js'
@@ -17,7 +17,7 @@ const PRIMARY = 'TELLTALE_CLUSTER_PRIMARY'
 export type ClusterRole = 'none' | 'worker' | 'alone'
 
 export function clusterRole(): ClusterRole {
-  if (!isMainThread || process.connected !== true) return 'none'
+  if (isThread || process.connected !== true) return 'none'
   if (!load().isWorker) return 'none'
   return process.env[PRIMARY] === String(process.ppid) ? 'worker' : 'alone'
 }

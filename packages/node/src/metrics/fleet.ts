@@ -2,17 +2,18 @@
  * The company a process keeps: whether it adds up the metrics of others, has its own added up, or is
  * by itself; and the messages between them.
  */
+import { isThread } from '../builtin.js'
 import { guarded } from '../faults.js'
 import { clusterRole, listenToWorkers, openPrimary } from './cluster.js'
 import { type Format, turn } from './exposition.js'
 import { createHub, type Hub, type Peer } from './hub.js'
 import { createMember, type HubText, type Member, type Readings, type Uplink } from './member.js'
 import type { Registry } from './registry.js'
-import { isThread, listenToThreads, openMainThread, type Threads } from './threads.js'
+import { listenToThreads, openMainThread, type Threads } from './threads.js'
 import { type ToHub, type ToMember, TYPE } from './wire.js'
 
 export type Fleet = {
-  /** Adds the others up; undefined where another process or thread does. */
+  /** Adds the others up; undefined where another process or thread does, and while there are none. */
   readonly hub: Hub | undefined
   /** Speaks to the one that adds up; undefined where nobody does, or this one. */
   readonly member: Member | undefined
@@ -39,9 +40,14 @@ export function joinFleet(deps: FleetDeps): Fleet {
 }
 
 function asHub({ registry, maxSeries, core }: FleetDeps): Fleet {
-  const hub = createHub(registry, maxSeries, (peer, id, message) => {
-    void sendText(peer, id, core(message.format, message.budgetMs))
-  })
+  let hub: Hub | undefined
+  // Made for the first of the others: most processes have none.
+  const theHub = (): Hub => {
+    hub ??= createHub(registry, maxSeries, (peer, id, message) => {
+      void sendText(peer, id, core(message.format, message.budgetMs))
+    })
+    return hub
+  }
   const peers = new Map<number, Peer>()
   const threads = listenToThreads({
     receive(id, message) {
@@ -50,22 +56,27 @@ function asHub({ registry, maxSeries, core }: FleetDeps): Fleet {
         peer = { prefix: 'thread-', send: (down) => threads.send(id, down) }
         peers.set(id, peer)
       }
-      hub.receive(peer, message)
+      theHub().receive(peer, message)
     },
     ended(id) {
       const peer = peers.get(id)
       peers.delete(id)
-      if (peer !== undefined) hub.ended(peer)
+      if (peer !== undefined) hub?.ended(peer)
     },
   })
-  const stopListening = listenToWorkers({ receive: hub.receive, ended: hub.ended })
+  const stopListening = listenToWorkers({
+    receive: (peer, message) => theHub().receive(peer, message),
+    ended: (peer) => hub?.ended(peer),
+  })
   return {
-    hub,
+    get hub() {
+      return hub
+    },
     member: undefined,
     flush: () => Promise.resolve(),
     push() {},
     close() {
-      hub.close()
+      hub?.close()
       stopListening()
       threads.close()
     },

@@ -5,9 +5,9 @@ import { createEndpoint, type Endpoint } from './endpoint.js'
 import { CONTENT_TYPES, chooseFormat } from './exposition.js'
 import { type Fleet, joinFleet } from './fleet.js'
 import { createHttpMetrics, type HttpMetrics } from './http.js'
-import { createRegistry, type Registry } from './registry.js'
+import { createRegistry, type Registry, readerErrors } from './registry.js'
 import { createRuntimeMetrics, type RuntimeMetrics } from './runtime.js'
-import { createScraper } from './scrape.js'
+import { createScraper, type Scraper } from './scrape.js'
 
 export type Metrics = Pick<Registry, 'counter' | 'gauge' | 'histogram' | 'collect' | 'families'> &
   HttpMetrics &
@@ -19,6 +19,8 @@ export type Metrics = Pick<Registry, 'counter' | 'gauge' | 'histogram' | 'collec
      * and in a worker whose primary does not run the kit, it shows this process.
      */
     join(): void
+    /** Loads what the first scrape needs. */
+    prepare(): void
     /** Sends the last totals to whoever adds them up; resolves after `timeoutMs` at the latest. */
     flush(timeoutMs: number): Promise<void>
     /** Sends what changed at once. Never throws. */
@@ -48,14 +50,24 @@ export function createMetrics(settings: Settings, isTraced: boolean): Metrics {
   // A turn later, or at the first scrape: the observers cost a service's start three milliseconds.
   if (!isClosed) setImmediate(observe).unref()
   registerLosses(registry)
+  readerErrors(registry)
   let fleet: Fleet | undefined
-  const scraper = createScraper(
-    registry,
-    registries,
-    () => observe()?.sample(),
-    () => fleet,
-  )
-  const endpoint = createEndpoint(settings.metrics, scraper)
+  let scraper: Scraper | undefined
+  let endpoint: Endpoint | undefined
+  // At the first scrape, or when `prepare` is called: their code is loaded then.
+  const theScraper = (): Scraper => {
+    scraper ??= createScraper(
+      registry,
+      registries,
+      () => observe()?.sample(),
+      () => fleet,
+    )
+    return scraper
+  }
+  const theEndpoint = (): Endpoint => {
+    endpoint ??= createEndpoint(settings.metrics, theScraper())
+    return endpoint
+  }
   return {
     counter: registry.counter,
     gauge: registry.gauge,
@@ -64,16 +76,24 @@ export function createMetrics(settings: Settings, isTraced: boolean): Metrics {
     families: registry.families,
     requestStarted: http.requestStarted,
     requestFinished: http.requestFinished,
-    handle: enabled ? endpoint.handle : () => false,
+    handle: (request, response, path) => enabled && theEndpoint().handle(request, response, path),
     async renderText(accept) {
-      const { chunks, format } = await scraper.render(chooseFormat(accept))
+      const { chunks, format } = await theScraper().render(chooseFormat(accept))
       return { contentType: CONTENT_TYPES[format], text: Buffer.concat(chunks).toString() }
     },
     join() {
       if (!enabled) return
       guarded(() => {
-        fleet ??= joinFleet({ registry, maxSeries, read: scraper.read, core: scraper.core })
+        fleet ??= joinFleet({
+          registry,
+          maxSeries,
+          read: (budgetMs) => theScraper().read(budgetMs),
+          core: (format, budgetMs) => theScraper().core(format, budgetMs),
+        })
       })
+    },
+    prepare() {
+      if (enabled) theEndpoint()
     },
     flush: (timeoutMs) => fleet?.flush(timeoutMs) ?? Promise.resolve(),
     push: () => guarded(() => fleet?.push()),

@@ -575,6 +575,15 @@ export function createRegistry(maxSeries: number): Registry {
   }
 }
 
+/** What counts readers that fail. It exists from the start, the scraper from the first scrape on. */
+export function readerErrors(registry: Registry): Counter<'metric' | 'reason'> {
+  return registry.counter({
+    name: 'telltale_metrics_collect_errors_total',
+    help: 'Readers that failed during a scrape; reason is error, timeout or busy (the previous run has not ended).',
+    labelNames: ['metric', 'reason'],
+  })
+}
+
 function makeCounter(of: Family): Counter<string> {
   const labels = (values: Values): CounterSeries =>
     (of.labelNames.length === 0 ? of.only() : (of.find(values) ?? of.detached())) as CounterRow

@@ -5,9 +5,7 @@
  * Names and meanings are prom-client's where it has the same metric, so that dashboards keep working.
  */
 import { readFileSync } from 'node:fs'
-import { readdir } from 'node:fs/promises'
-import { isMainThread } from 'node:worker_threads'
-import { perfHooks, v8 } from '../builtin.js'
+import { fsPromises, isThread, perfHooks, v8 } from '../builtin.js'
 import type { Add, CollectedMetric, HistogramRow, Registry } from './registry.js'
 
 /** Milliseconds between two looks at the event loop; what a turn takes longer is its delay. */
@@ -24,7 +22,7 @@ export type RuntimeMetrics = {
 /** Registers the runtime metrics and starts their observers, which do not keep the process alive. */
 export function createRuntimeMetrics(registry: Registry): RuntimeMetrics {
   // A thread shares these with the whole process: only one of them may tell.
-  if (isMainThread) registerProcess(registry)
+  if (!isThread) registerProcess(registry)
   registerHeap(registry)
   registerLoop(registry)
   const delay = observeDelay(registry)
@@ -131,7 +129,7 @@ function registerFileDescriptors(registry: Registry): void {
       across: 'each',
       async read(add) {
         // The folder itself is open while it is read.
-        add((await readdir('/proc/self/fd')).length - 1)
+        add((await fsPromises().readdir('/proc/self/fd')).length - 1)
       },
     })
     if (soft !== undefined) {

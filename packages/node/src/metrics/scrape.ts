@@ -20,6 +20,7 @@ import {
   type Registry,
   type Run,
   type Runnable,
+  readerErrors,
 } from './registry.js'
 import { cellsOf } from './wire.js'
 
@@ -60,11 +61,7 @@ export function createScraper(
   before: () => void,
   fleet: () => Pick<Fleet, 'hub' | 'member'> | undefined,
 ): Scraper {
-  const errors = registry.counter({
-    name: 'telltale_metrics_collect_errors_total',
-    help: 'Readers that failed during a scrape; reason is error, timeout or busy (the previous run has not ended).',
-    labelNames: ['metric', 'reason'],
-  })
+  const errors = readerErrors(registry)
   const underWay = new Map<Format, Promise<Rendered>>()
   const foreign = registries.map((source): Foreign => ({ source, running: undefined }))
   const coresUnderWay = new Map<Format, Promise<HubText>>()

@@ -3,7 +3,8 @@
  * application's own ports. Threads meet on one channel; each then has one of its own with the main
  * thread, so that rows are not copied into all the others.
  */
-import { BroadcastChannel, isMainThread, threadId, type Worker } from 'node:worker_threads'
+import type { BroadcastChannel, Worker } from 'node:worker_threads'
+import { workerThreads } from '../builtin.js'
 import { guarded } from '../faults.js'
 import type { Uplink } from './member.js'
 import { isOurs, type ToHub, type ToMember } from './wire.js'
@@ -92,6 +93,7 @@ export function openMainThread(
   onWelcome: () => void,
 ): Uplink & { readonly last: Uplink; close(): void } {
   let isWelcome = false
+  const { threadId } = workerThreads()
   const channel = open(channelOf(threadId), (data) => {
     if (isOurs(data)) receive(data as ToMember)
     else if ((data as Partial<typeof WELCOME>).welcome === true) {
@@ -139,7 +141,7 @@ function watchThreads(ended: (threadId: number) => void, started?: () => void): 
 
 /** Opens a channel that keeps no thread alive. */
 function open(name: string, receive: (data: unknown) => void): BroadcastChannel {
-  const channel = new BroadcastChannel(name)
+  const channel = new (workerThreads().BroadcastChannel)(name)
   channel.onmessage = (event: unknown) => guarded(() => receive((event as { data: unknown }).data))
   channel.unref()
   return channel
@@ -148,6 +150,3 @@ function open(name: string, receive: (data: unknown) => void): BroadcastChannel 
 function channelOf(thread: number): string {
   return `${MEETING}.${thread}`
 }
-
-/** True in a thread that is not the main one. */
-export const isThread: boolean = !isMainThread

@@ -6,6 +6,7 @@
  * methods are used, found by shape, so that no version can break the application: what does not
  * look right is not used.
  */
+import { AsyncResource } from 'node:async_hooks'
 import { reportFault } from '../../faults.js'
 import type { ErrorEvent, ErrorTracker } from '../tracker.js'
 
@@ -89,12 +90,20 @@ export function findSentryClient(): ErrorTracker | undefined {
 
 /**
  * The tracker of an application that may have a Sentry client of its own, now or later: that client
- * from the moment it is active, before it `own`. Traces and sessions are left to that client too.
+ * from the moment it is active, before it the one that `makeOwn` makes at its first use, or when
+ * `prepare` is called. Traces and sessions are left to that client too.
  */
-export function preferSentryClient(own: ErrorTracker | undefined): ErrorTracker {
+export function preferSentryClient(makeOwn: (() => ErrorTracker) | undefined): ErrorTracker {
+  // Whatever is made for the first request that is told must not hold that request's context.
+  const outside = new AsyncResource('TelltaleTracker')
+  let own: ErrorTracker | undefined
+  function prepare(): ErrorTracker | undefined {
+    if (makeOwn !== undefined) own ??= outside.runInAsyncScope(makeOwn)
+    return own
+  }
   let found = findSentryClient()
   function chosen(): ErrorTracker | undefined {
-    if (!hasSentryClient()) return own
+    if (!hasSentryClient()) return own ?? prepare()
     found ??= findSentryClient()
     return found
   }
@@ -103,21 +112,22 @@ export function preferSentryClient(own: ErrorTracker | undefined): ErrorTracker 
       (results) => !results.includes(false),
     )
   const tracker: ErrorTracker = {
-    name: own === undefined ? 'sentry-sdk' : own.name,
+    name: makeOwn === undefined ? 'sentry-sdk' : 'sentry',
     capture: (event, hint) => chosen()?.capture(event, hint),
     flush: (timeoutMs) => both((tracker) => tracker.flush(timeoutMs)),
     close: (timeoutMs) => both((tracker) => tracker.close(timeoutMs)),
     losses: () => ({ ...own?.losses?.(), ...found?.losses?.() }),
   }
   // Without an own one there is nothing to sample, count or spool for.
-  if (own === undefined) return { ...tracker, isActive: hasSentryClient }
+  if (makeOwn === undefined) return { ...tracker, isActive: hasSentryClient }
   return {
     ...tracker,
     transaction: (json) => chosen()?.transaction?.(json),
     span: (json) => chosen()?.span?.(json),
     checkIn: (json) => chosen()?.checkIn?.(json),
     sessions: (json) => chosen()?.sessions?.(json),
-    spoolSync: () => own.spoolSync?.(),
+    spoolSync: () => own?.spoolSync?.(),
+    prepare,
   }
 }
 
