@@ -142,7 +142,8 @@ let looksAtUnit = false
 
 let settings = DEFAULTS
 let hooks: LogHooks = {}
-let lines: Lines
+/** Made by `configure`, or with the defaults by whoever logs before it. */
+let lines: Lines | undefined
 const writer = createWriter(1)
 let pretty: ((line: string) => string) | undefined
 let captured: ((line: string) => void) | undefined
@@ -289,6 +290,11 @@ function isEmpty(fields: Fields): boolean {
   return true
 }
 
+function linesNow(): Lines {
+  lines ??= linesOf(DEFAULTS, defaultRedactor())
+  return lines
+}
+
 function refresh(core: Core): void {
   const named = core.binding.name === '' ? undefined : table.byName.get(core.binding.name)
   core.threshold = named ?? (core.own === 0 ? table.base : core.own)
@@ -333,6 +339,7 @@ function call(
     }
   }
   const said: Said = { level, event: '', fields: undefined, error: undefined, hasError: false }
+  const made = linesNow()
   let line: string
   try {
     // The common forms first; `sort` knows them all.
@@ -345,13 +352,13 @@ function call(
       if (count === 2) said.fields = Array.isArray(b) ? { args: [b] } : (b as Fields)
     } else sort(said, a, b, c, count, all)
     if (said.event === '') said.event = said.hasError ? 'error' : 'log'
-    line = lines.line(said, core.binding, context)
+    line = made.line(said, core.binding, context)
   } catch (error) {
     reportFault('TELLTALE_E_LOG_ENCODE', error)
     said.fields = undefined
     said.hasError = false
     said.event = typeof a === 'string' ? a : 'unreadable'
-    line = lines.line(said, root.binding, context)
+    line = made.line(said, root.binding, context)
   }
   if (isHeld && context !== undefined) {
     const hold = settings.log.hold
@@ -359,16 +366,16 @@ function call(
     return
   }
   if (context !== undefined && level >= INFO && !context.unit.ended) {
-    const data = lines.lastFields()
+    const data = made.lastFields()
     pushBreadcrumb(context.unit, {
-      ms: lines.lastMs(),
+      ms: made.lastMs(),
       level: levelName(level),
       category: core.binding.name || 'log',
-      message: lines.lastEvent(),
+      message: made.lastEvent(),
       data: data === '' ? '' : `{${data}}`,
     })
   }
-  const { error, hasError } = lines.lastError()
+  const { error, hasError } = made.lastError()
   out(line, level)
   if (hasError && level >= ERROR && hooks.onError !== undefined) {
     try {
@@ -404,7 +411,7 @@ function sort(
     at = 1
   }
   if (at < args.length && (at === 0 || typeof args[at] === 'string')) {
-    const formatted = format(args, at, lines.encoder)
+    const formatted = format(args, at, linesNow().encoder)
     said.event = formatted.text
     at = formatted.next
   } else if (said.fields !== undefined) said.event = eventIn(said.fields)
@@ -513,7 +520,7 @@ function finish(record: RequestRecord): void {
       if (Math.random() >= sampleRate) return
       weight = 1 / sampleRate
     }
-    out(lines.finished(record, level, weight), level)
+    out(linesNow().finished(record, level, weight), level)
   } catch (error) {
     reportFault('TELLTALE_E_INTERNAL', error)
   }
@@ -542,7 +549,7 @@ function lossLine(count: number, byLevel: Readonly<Record<number, number>> | und
     error: undefined,
     hasError: false,
   }
-  const line = lines.line(said, root.binding, undefined)
+  const line = linesNow().line(said, root.binding, undefined)
   return pretty === undefined || byLevel === undefined ? line : pretty(line)
 }
 
@@ -558,28 +565,28 @@ function onTerminate(): void {
   process.kill(process.pid, 'SIGTERM')
 }
 
+function linesOf(
+  { service, environment, release, log }: typeof DEFAULTS,
+  redactor: Redactor,
+): Lines {
+  const preset = log.pretty ? 'telltale' : log.preset
+  const { maxLineBytes } = log
+  return createLines({ service, environment, release, preset, maxLineBytes }, redactor)
+}
+
+function configureWriter({ log }: typeof DEFAULTS, { beforeWrite = () => {} }: LogHooks): void {
+  const { sync, maxBufferBytes } = log
+  writer.configure({ sync, maxBufferBytes, lossLine, beforeWrite })
+}
+
 function apply(next: typeof DEFAULTS, redactor: Redactor, nextHooks: LogHooks): void {
   restore?.()
   restore = undefined
   settings = next
   hooks = nextHooks
   pretty = next.log.pretty ? createPretty(wantsColour(process.env, isatty(1))) : undefined
-  lines = createLines(
-    {
-      service: next.service,
-      environment: next.environment,
-      release: next.release,
-      preset: next.log.pretty ? 'telltale' : next.log.preset,
-      maxLineBytes: next.log.maxLineBytes,
-    },
-    redactor,
-  )
-  writer.configure({
-    sync: next.log.sync,
-    maxBufferBytes: next.log.maxBufferBytes,
-    lossLine,
-    beforeWrite: nextHooks.beforeWrite ?? (() => {}),
-  })
+  lines = linesOf(next, redactor)
+  configureWriter(next, nextHooks)
   table.base = levelNumber(next.log.level) ?? INFO
   table.epoch++
   looksAtUnit = next.log.hold !== undefined
@@ -591,7 +598,7 @@ function configure(next: Settings, redactor: Redactor, nextHooks: LogHooks): voi
   ownListeners.add(onTerminate)
   process.prependListener('SIGTERM', onTerminate)
   const undo = next.log.captureConsole
-    ? captureConsole(root as Logger, () => lines.encoder)
+    ? captureConsole(root as Logger, () => linesNow().encoder)
     : undefined
   restore = () => {
     undo?.()
@@ -599,20 +606,24 @@ function configure(next: Settings, redactor: Redactor, nextHooks: LogHooks): voi
   }
 }
 
+function defaultRedactor(): Redactor {
+  return createRedactor({ keys: [], allow: [], patterns: [] })
+}
+
 function close(): void {
   writer.flushSync()
   for (const timer of timers) clearTimeout(timer)
   timers.clear()
   table.byName.clear()
-  apply(DEFAULTS, createRedactor({ keys: [], allow: [], patterns: [] }), {})
+  apply(DEFAULTS, defaultRedactor(), {})
 }
 
 function create(): Logging {
-  apply(DEFAULTS, createRedactor({ keys: [], allow: [], patterns: [] }), {})
+  configureWriter(DEFAULTS, {})
   return {
     log: root as Logger,
     get encoder() {
-      return lines.encoder
+      return linesNow().encoder
     },
     configure,
     finish,
