@@ -8,8 +8,6 @@ import { FRAMEWORKS, variantOn, WORKLOADS } from './variants.mjs'
 
 /** Requests a second of the steady load: what a bare Express has no trouble with on a small machine. */
 export const PACE = 2000
-/** Who is asked at that rate. A stack wired by hand may not be able to answer it. */
-const PACED = ['bare', 'telltale']
 
 const round = (value, digits) => Number(value.toFixed(digits))
 
@@ -51,20 +49,22 @@ const delivered = async (server, sink) => ({
  * Measures, and returns the rows; the times under a steady load, for the simple answer; and, for each
  * server and workload, the share of its lines and traces that arrived. Throws when a variant does not do its work.
  *
- * @param plan { frameworks, workloads, variants, rounds, seconds, warm, leaves }; see MODES in run.mjs
+ * @param plan { frameworks, workloads, variants, rounds, seconds, warm, paced, leaves }; see MODES in run.mjs
  */
 export async function measureThroughput(plan, sink, progress) {
   const rows = []
   const paced = []
   const deliveries = []
   for (const framework of plan.frameworks) {
-    const servers = []
+    const all = []
     for (const name of plan.variants) {
       const server = await startServer(FRAMEWORKS[framework], variantOn(framework, name), sink)
-      servers.push(Object.assign(server, { framework }))
+      all.push(Object.assign(server, { framework }))
     }
     for (const workload of plan.workloads) {
-      if (plan.leaves.includes(`${framework}, ${workload}`)) continue
+      const isLeft = (name) => plan.leaves.includes(`${name}, ${workload}`)
+      if (isLeft(framework)) continue
+      const servers = all.filter(({ variant }) => !isLeft(variant.name))
       const path = `${WORKLOADS[workload]}42`
       const requests = new Map()
       const before = new Map()
@@ -97,7 +97,7 @@ export async function measureThroughput(plan, sink, progress) {
           requests.set(server, requests.get(server) + proved + count)
           const variant = server.variant.name
           rows.push({ framework, workload, variant, round: turn, ...figures })
-          if (workload === 'json' && PACED.includes(variant)) {
+          if (workload === 'json' && plan.paced.includes(variant)) {
             const steady = { port: server.port, path, rate: PACE, seconds: plan.seconds }
             const { requests: more, p50, p99 } = await pace(steady)
             requests.set(server, requests.get(server) + more)
@@ -126,7 +126,7 @@ export async function measureThroughput(plan, sink, progress) {
         server.stop()
       }
     }
-    await Promise.all(servers.map((server) => server.end()))
+    await Promise.all(all.map((server) => server.end()))
   }
   return { rows, paced, deliveries }
 }

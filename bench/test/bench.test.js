@@ -88,6 +88,19 @@ test('bench: a budget is judged by the median, and what was not measured is not 
   assert.equal(budget('Fastify 5, JSON answer: of bare').verdict, 'not measured')
 })
 
+test('bench: a budget in time grows with the peer it was set against, and never shrinks', () => {
+  const judged = (ms, sentryMs) => {
+    const entry = (who, value) => ({ what: 'import + init', who, unit: 'ms', values: [value] })
+    const micro = [entry('telltale', ms), entry('@sentry/node', sentryMs)]
+    return judge({ ...results, micro }).find(({ what }) => what === 'import + init')
+  }
+  assert.equal(judged(26, 907).verdict, 'missed')
+  assert.equal(judged(24, 450).verdict, 'met')
+  assert.equal(judged(49, 1814).verdict, 'met')
+  assert.equal(judged(51, 1814).verdict, 'missed')
+  assert.equal(judged(49, 1814).budget, '≤ 25 ms × 2.00')
+})
+
 test('bench: docs/performance.md keeps its prose when the tables are written', () => {
   const page = readFileSync(join(HERE, '../docs/performance.md'), 'utf8').replace(
     '## What mattered\n',
