@@ -40,7 +40,7 @@ const MODES = {
     paced: PACED,
   },
   quick: {
-    rounds: 7,
+    rounds: 5,
     seconds: 1,
     warm: { json: 4, work: 1 },
     variants: ESSENTIAL,
