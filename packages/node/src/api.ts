@@ -5,6 +5,7 @@
  */
 import type { User } from './context.js'
 import type { CaptureHint, CheckIn, MonitorConfig } from './errors/errors.js'
+import { IDLE_SCOPE } from './errors/idle.js'
 import type { BreadcrumbInput, CaptureContext, ScopeHandle } from './errors/scope.js'
 import { logging } from './log/logger.js'
 import {
@@ -140,19 +141,6 @@ export function histogram<L extends string = never>(options: HistogramOptions<L>
     startTimer: (...args) => metric().startTimer(...args),
     labels: (values) => metric().labels(values),
   }
-}
-
-/** What withScope hands out while no kit runs: every call is accepted. */
-const IDLE_SCOPE: ScopeHandle = {
-  setUser: () => IDLE_SCOPE,
-  setTag: () => IDLE_SCOPE,
-  setTags: () => IDLE_SCOPE,
-  setContext: () => IDLE_SCOPE,
-  setExtra: () => IDLE_SCOPE,
-  setExtras: () => IDLE_SCOPE,
-  setLevel: () => IDLE_SCOPE,
-  setFingerprint: () => IDLE_SCOPE,
-  addBreadcrumb: () => IDLE_SCOPE,
 }
 
 type Instruments = Pick<Registry, 'counter' | 'gauge' | 'histogram'>

@@ -1,7 +1,7 @@
 // What is published: subpaths, types, arrows between rooms, the public names.
 import assert from 'node:assert/strict'
 import { execFile, execFileSync } from 'node:child_process'
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { dirname, join, relative } from 'node:path'
@@ -68,6 +68,47 @@ test('a start loads what it needs, and the rest is there a second later', async 
   assert.deepEqual(calm.early, start)
   assert.deepEqual(calm.later, [...start, 'later_errors.js', 'later_scrape.js', 'later_tracker.js'])
   assert.deepEqual(captured.early, [...start, 'later_errors.js'])
+})
+
+test('a service whose files are gone before the kit has loaded the rest is not harmed', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'telltale-gone-'))
+  try {
+    cpSync(join(root, 'dist/cjs/entry'), folder, { recursive: true })
+    for (const name of readdirSync(folder))
+      if (name.startsWith('later_')) rmSync(join(folder, name))
+    const program = `
+      const kit = require(${JSON.stringify(join(folder, 'index.js'))})
+      const { errors } = kit.init({ service: 'gone', log: { level: 'silent' } })
+      const ids = [kit.captureException(new Error('e')), kit.captureMessage('m'), kit.captureEvent({})]
+      kit.setTag('a', 1)
+      kit.addBreadcrumb({ message: 'b' })
+      const answer = kit.withScope((scope) => scope.setTag('a', 1).setUser({ id: 1 }) && 'answer')
+      require('node:http').createServer((_req, res) => {
+        kit.setUser({ id: 2 })
+        res.end('ok')
+      }).listen(0, '127.0.0.1', async function () {
+        const texts = []
+        for (const path of ['', 'metrics'])
+          texts.push(await (await fetch('http://127.0.0.1:' + this.address().port + '/' + path)).text())
+        setTimeout(() => {
+          require('node:fs').writeSync(1, JSON.stringify({ ids: ids.map(String), answer, texts, losses: errors.losses() }))
+          process.exit(0)
+        }, 1200)
+      })`
+    const env = {
+      ...process.env,
+      SENTRY_DSN: 'http://a@127.0.0.1:9/1',
+      TELLTALE_SPOOL_DIR: 'false',
+    }
+    const { stdout } = await execute(process.execPath, ['-e', program], { env })
+    const { ids, answer, texts, losses } = JSON.parse(stdout)
+    for (const id of ids) assert.match(id, /^[0-9a-f]{32}$/)
+    assert.equal(answer, 'answer')
+    assert.deepEqual(texts, ['ok', 'ok'])
+    assert.deepEqual(losses, { internal_sdk_error: 3 })
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
 })
 
 test('publint and attw find nothing wrong with the packed package', () => {

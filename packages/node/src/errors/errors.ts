@@ -20,6 +20,7 @@ import { guarded, reportFault } from '../faults.js'
 import type { Settings } from '../options.js'
 import { createEventWriter, type EventWriter, type Mechanism, type Note } from './event.js'
 import { errorMessage, errorStack, errorType, isErrorLike, readChain } from './exception.js'
+import { IDLE_WRITER } from './idle.js'
 import {
   type BreadcrumbInput,
   type CaptureContext,
@@ -130,8 +131,12 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
   }
   let theWriter: ScopeWriter | undefined
   const writer = (): ScopeWriter => {
-    theWriter ??= createScopeWriter(scrub())
-    return theWriter
+    if (theWriter === undefined) {
+      guarded(() => {
+        theWriter = createScopeWriter(scrub())
+      })
+    }
+    return theWriter ?? IDLE_WRITER
   }
   let eventWriter: EventWriter | undefined
   const events = (): EventWriter => {
@@ -456,7 +461,7 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
     hint?: CaptureHint | ((scope: ScopeHandle) => unknown),
   ): string {
     if (isOff()) return newId()
-    markSession(isCrashHint(hint))
+    guarded(() => markSession(isCrashHint(hint)))
     const isObject = (typeof error === 'object' && error !== null) || typeof error === 'function'
     if (isObject) {
       const known = seen.get(error as object)
@@ -710,7 +715,8 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
       return answer
     },
     prepare() {
-      events()
+      guarded(writer)
+      guarded(events)
       for (const tracker of trackers) guarded(() => tracker.prepare?.())
     },
     spoolSync,

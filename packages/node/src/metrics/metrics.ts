@@ -76,7 +76,11 @@ export function createMetrics(settings: Settings, isTraced: boolean): Metrics {
     families: registry.families,
     requestStarted: http.requestStarted,
     requestFinished: http.requestFinished,
-    handle: (request, response, path) => enabled && theEndpoint().handle(request, response, path),
+    handle(request, response, path) {
+      if (!enabled) return false
+      guarded(theEndpoint)
+      return endpoint?.handle(request, response, path) ?? false
+    },
     async renderText(accept) {
       const { chunks, format } = await theScraper().render(chooseFormat(accept))
       return { contentType: CONTENT_TYPES[format], text: Buffer.concat(chunks).toString() }
@@ -93,7 +97,7 @@ export function createMetrics(settings: Settings, isTraced: boolean): Metrics {
       })
     },
     prepare() {
-      if (enabled) theEndpoint()
+      if (enabled) guarded(theEndpoint)
     },
     flush: (timeoutMs) => fleet?.flush(timeoutMs) ?? Promise.resolve(),
     push: () => guarded(() => fleet?.push()),
