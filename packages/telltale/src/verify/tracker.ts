@@ -38,6 +38,8 @@ export type Tracker = {
   readonly unread: number
   /** Error events that were accepted (mood `ok`). */
   events(): readonly TrackerItem[]
+  /** Ends the connections that hang, as a network does that comes back; clients wait for ten seconds and more. */
+  endHanging(): void
   close(): Promise<void>
 }
 
@@ -130,6 +132,7 @@ export async function startTracker(pulse: Pulse, now: () => number): Promise<Tra
     return String(header.event_id ?? '')
   }
 
+  const hanging = new Set<Socket>()
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     if (!/\/api\/\d+\/(?:envelope|store)\/?(?:\?|$)/.test(request.url ?? '')) {
       return void response.writeHead(404).end()
@@ -139,7 +142,7 @@ export async function startTracker(pulse: Pulse, now: () => number): Promise<Tra
     try {
       const id = await receive(request)
       pulse.beat()
-      if (mood === 'hang') return
+      if (mood === 'hang') return void hanging.add(request.socket)
       if (mood === 'reset') return void reset(request.socket)
       const status = mood === 'ok' ? 200 : Number(mood)
       response.writeHead(status, {
@@ -180,6 +183,10 @@ export async function startTracker(pulse: Pulse, now: () => number): Promise<Tra
     },
     get requests() {
       return requests
+    },
+    endHanging() {
+      for (const socket of hanging) socket.destroy()
+      hanging.clear()
     },
     events: () => items.filter((item) => item.type === 'event' && item.mood === 'ok'),
     async close() {

@@ -98,6 +98,8 @@ export async function provokeErrors(stage: Stage): Promise<Errors | undefined> {
     moods.push({ mood, exchanges, from, until: stage.now() })
   }
   tracker.mood = 'ok'
+  // What comes next must not wait behind them.
+  tracker.endHanging()
   return {
     single,
     pairs,
