@@ -1,7 +1,10 @@
 /** Modules of Node's that are loaded at their first use: each costs a service's start a millisecond or more. */
 
-/** Asking Node again costs a microsecond, and code that asks is compiled anew again and again. */
-const once = <T>(load: () => T): (() => T) => {
+/**
+ * What `load` makes, made at the first call and kept. Asking Node again costs a microsecond, and code
+ * that asks is compiled anew again and again.
+ */
+export const once = <T>(load: () => T): (() => T) => {
   let kept: T | undefined
   return () => {
     kept ??= load()

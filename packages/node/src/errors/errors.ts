@@ -3,7 +3,7 @@
  * in a later turn of the event loop, so that a capture costs the request microseconds. One file, since
  * exceptions, messages, events, check-ins and sessions pass the same gates, the same queue and one flush.
  */
-import { crypto } from '../builtin.js'
+import { crypto, once } from '../builtin.js'
 import {
   type Breadcrumb,
   Context,
@@ -18,7 +18,7 @@ import {
 } from '../context.js'
 import { guarded, reportFault } from '../faults.js'
 import type { Settings } from '../options.js'
-import { createEventWriter, type EventWriter, type Mechanism, type Note } from './event.js'
+import { createEventWriter, type Mechanism, type Note } from './event.js'
 import { errorMessage, errorStack, errorType, isErrorLike, readChain } from './exception.js'
 import { IDLE_WRITER } from './idle.js'
 import {
@@ -29,7 +29,7 @@ import {
   type ScopeWriter,
   severity,
 } from './scope.js'
-import { createScrub, cut, EVENT_CHARS, type Redactor, read, type Scrub } from './scrub.js'
+import { createScrub, cut, EVENT_CHARS, type Redactor, read } from './scrub.js'
 import { createSessions } from './sessions.js'
 import { createFrames } from './source-context.js'
 import { findProjectRoot } from './stack.js'
@@ -124,11 +124,7 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
   const [, script] = process.argv
   const cwd = process.cwd()
   // These are made when they are needed first, or when `prepare` is called: their code is loaded then.
-  let theScrub: Scrub | undefined
-  const scrub = (): Scrub => {
-    theScrub ??= createScrub(redactor)
-    return theScrub
-  }
+  const scrub = once(() => createScrub(redactor))
   let theWriter: ScopeWriter | undefined
   const writer = (): ScopeWriter => {
     if (theWriter === undefined) {
@@ -138,17 +134,14 @@ export function createErrors(settings: Settings, deps: ErrorsDeps): Errors {
     }
     return theWriter ?? IDLE_WRITER
   }
-  let eventWriter: EventWriter | undefined
-  const events = (): EventWriter => {
-    const { contextLines } = settings.errors
-    eventWriter ??= createEventWriter(
-      settings,
+  const events = once(() => {
+    const frames = createFrames(
+      findProjectRoot(script, cwd),
+      settings.errors.contextLines,
       redactor,
-      scrub(),
-      createFrames(findProjectRoot(script, cwd), contextLines, redactor),
     )
-    return eventWriter
-  }
+    return createEventWriter(settings, redactor, scrub(), frames)
+  })
   const lost: Record<string, number> = {}
   const seen = new WeakMap<object, string>()
   const lastIds = new WeakMap<Unit, string>()

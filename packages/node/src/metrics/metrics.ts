@@ -1,4 +1,5 @@
 /** The metrics of a process: its registry, what the kit records by itself, and `/metrics`. */
+import { once } from '../builtin.js'
 import { faultCounts, guarded } from '../faults.js'
 import type { Settings } from '../options.js'
 import { createEndpoint, type Endpoint } from './endpoint.js'
@@ -7,7 +8,7 @@ import { type Fleet, joinFleet } from './fleet.js'
 import { createHttpMetrics, type HttpMetrics } from './http.js'
 import { createRegistry, type Registry, readerErrors } from './registry.js'
 import { createRuntimeMetrics, type RuntimeMetrics } from './runtime.js'
-import { createScraper, type Scraper } from './scrape.js'
+import { createScraper } from './scrape.js'
 
 export type Metrics = Pick<Registry, 'counter' | 'gauge' | 'histogram' | 'collect' | 'families'> &
   HttpMetrics &
@@ -52,18 +53,16 @@ export function createMetrics(settings: Settings, isTraced: boolean): Metrics {
   registerLosses(registry)
   readerErrors(registry)
   let fleet: Fleet | undefined
-  let scraper: Scraper | undefined
   let endpoint: Endpoint | undefined
   // At the first scrape, or when `prepare` is called: their code is loaded then.
-  const theScraper = (): Scraper => {
-    scraper ??= createScraper(
+  const theScraper = once(() =>
+    createScraper(
       registry,
       registries,
       () => observe()?.sample(),
       () => fleet,
-    )
-    return scraper
-  }
+    ),
+  )
   const theEndpoint = (): Endpoint => {
     endpoint ??= createEndpoint(settings.metrics, theScraper())
     return endpoint
