@@ -27,6 +27,9 @@ const temporary = mkdtempSync(join(tmpdir(), 'telltale-test-'))
 // Databases that the tests start run as a user of their own.
 chmodSync(temporary, 0o711)
 
+// A client that a failed test left open keeps trying for ever, and its file would never end.
+const endings = ['--test-force-exit', `--test-timeout=${10 * 60_000}`]
+
 let status = run(process.execPath, files)
 
 // The kit promises the same behaviour on its oldest and on the current long-term Node.
@@ -43,7 +46,7 @@ function run(node, list) {
   // The tests start databases and measure time; more files at once than cores only makes noise.
   const { status, signal, error } = spawnSync(
     node,
-    ['--test', '--test-concurrency=2', ...passed, ...list],
+    ['--test', '--test-concurrency=2', ...endings, ...passed, ...list],
     { stdio: 'inherit', env: { ...process.env, TMPDIR: temporary } },
   )
   if (error) console.error(error.message)

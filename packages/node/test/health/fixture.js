@@ -47,13 +47,17 @@ export async function serve(options, deps = {}) {
     get,
     live: () => get(`${BASE}/live/`),
     ready: (options) => get(`${BASE}/ready/`, options),
-    /** Probes until readiness answers `status`; returns how long that took, milliseconds. */
-    async until(status, timeoutMs = 15_000) {
+    /**
+     * Probes until readiness answers `status`, and each check in `reasons` its reason; returns how
+     * long that took, milliseconds. Checks are asked one by one: the first that fails makes 503.
+     */
+    async until(status, reasons = {}, timeoutMs = 15_000) {
       const startMs = performance.now()
       for (;;) {
         const answer = await get(`${BASE}/ready/`)
         const tookMs = performance.now() - startMs
-        if (answer.status === status) return tookMs
+        const asExpected = ([name, reason]) => answer.json.checks[name].reason === reason
+        if (answer.status === status && Object.entries(reasons).every(asExpected)) return tookMs
         if (tookMs > timeoutMs) {
           throw new Error(`readiness is ${answer.status} ${answer.body}, not ${status}`)
         }

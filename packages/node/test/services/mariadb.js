@@ -24,7 +24,8 @@ export async function startMariadb() {
       '--auth-root-authentication-method=normal',
       ...asRoot,
     ],
-    { stdio: 'pipe' },
+    // Servers that share a folder for temporary tables take each other's away.
+    { stdio: 'pipe', env: { ...process.env, TMPDIR: folder } },
   )
   writeFileSync(
     join(folder, 'init.sql'),
@@ -42,6 +43,7 @@ GRANT ALL ON *.* TO 'telltale'@'127.0.0.1' WITH GRANT OPTION;
       `--datadir=${data}`,
       `--socket=${join(folder, 'socket')}`,
       `--pid-file=${join(folder, 'pid')}`,
+      `--tmpdir=${folder}`,
       `--init-file=${join(folder, 'init.sql')}`,
       '--bind-address=127.0.0.1',
       `--port=${port}`,
