@@ -3,7 +3,7 @@
  * has to be in the right place. `enterWith` is called here and nowhere else.
  */
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
-import { type IncomingMessage, Server, type ServerResponse } from 'node:http'
+import { IncomingMessage, Server, type ServerResponse } from 'node:http'
 import type { Server as NetServer, Socket } from 'node:net'
 import { Context, emptyUnit, noteError, storage, type Unit } from '../context.js'
 import { guarded, reportFault } from '../faults.js'
@@ -13,6 +13,7 @@ import { type Connection, whyCutOff } from './cut-off.js'
 import { setRequestId } from './id-header.js'
 import { createInFlight, type InFlight } from './in-flight.js'
 import { createUnitMaker, pathOf } from './incoming.js'
+import { createPrototypes, type Prototypes } from './prototypes.js'
 import { hasPrefix } from './quiet.js'
 import type { AbortReason, RequestRecord } from './record.js'
 import { superviseDetached, superviseUpgrade } from './upgrade.js'
@@ -73,7 +74,11 @@ type Marked = ServerResponse & {
   [kContext]?: Context | undefined
   readonly stream?: Connection & { readonly session?: Session }
 }
-type Wrap = { readonly original: NetServer['emit']; readonly ours: NetServer['emit'] }
+type Wrap = {
+  readonly original: NetServer['emit']
+  readonly ours: NetServer['emit']
+  readonly prototypes: Prototypes | undefined
+}
 type Wrapped = NetServer & { [kWrap]?: Wrap | undefined }
 type StartMessage = {
   readonly request: IncomingMessage
@@ -319,6 +324,7 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
     if (wrapped[kWrap] !== undefined) return
     const original = wrapped.emit
     const emit = original as (...args: unknown[]) => boolean
+    const prototypes = createPrototypes(server)
     servers.add(wrapped)
     const ours = function (this: NetServer, event: string, ...args: unknown[]): boolean {
       if (event === 'request') {
@@ -331,7 +337,13 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
             return storage.run(context, () => emit.call(this, event, request, response))
           }
         }
-        return emit.call(this, event, request, response)
+        prototypes?.before(event, request, response)
+        const isHeard = emit.call(this, event, request, response)
+        prototypes?.after(request, response)
+        return isHeard
+      }
+      if (args[0] instanceof IncomingMessage) {
+        prototypes?.before(event, args[0], args[1] as object)
       }
       if (!isOpen) return Reflect.apply(emit, this, [event, ...args])
       if (event === 'upgrade' || event === 'connect') {
@@ -350,13 +362,14 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
       return Reflect.apply(emit, this, [event, ...args])
     } as NetServer['emit']
     wrapped.emit = ours
-    wrapped[kWrap] = { original, ours }
+    wrapped[kWrap] = { original, ours, prototypes }
   }
 
   /** Gives a server its own emit back; when somebody wrapped ours, it stays and only hands on. */
   function unwrap(server: Wrapped): void {
     servers.delete(server)
     const wrap = server[kWrap]
+    wrap?.prototypes?.undo()
     if (wrap === undefined || server.emit !== wrap.ours) return
     server.emit = wrap.original
     server[kWrap] = undefined

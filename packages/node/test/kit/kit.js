@@ -26,9 +26,9 @@ export function startKit(options = {}) {
   }
 }
 
-/** Serves `handle` on a free loopback port. */
-export async function serve(handle, host = '127.0.0.1') {
-  const server = createServer(handle).listen(0, host)
+/** Serves `handle` on a free loopback port; `options` are those of `createServer`, and `host`. */
+export async function serve(handle, { host = '127.0.0.1', ...options } = {}) {
+  const server = createServer(options, handle).listen(0, host)
   await once(server, 'listening')
   return {
     server,
