@@ -3,30 +3,21 @@
  * then on and copy into it, one by one, what the application gives to `writeHead`: 3 µs. So the id is
  * written when Node puts the head together, and until then the response's methods tell of it as if
  * it were set. A value of the application's own wins.
- *
- * Express gives every response another prototype, after which V8 knows each by a shape of its own
- * and finds no method of it quickly: 3 µs. It keeps a table anyway, so its servers get `setHeader`.
  */
-import { ServerResponse } from 'node:http'
+import type { ServerResponse } from 'node:http'
 
 const NAME = 'X-Request-ID'
 const KEY = 'x-request-id'
 const kId: unique symbol = Symbol('telltale.requestId') as never
-/** On a server whose responses got another prototype. */
-const kReshapes: unique symbol = Symbol('telltale.reshapes') as never
 
 /** HTTP/2's responses have no `_storeHeader`. */
 type Head = { _storeHeader?: (firstLine: string, headers: unknown) => void }
 type Answer = ServerResponse & Head & { [kId]?: string | undefined }
-type Server = { [kReshapes]?: true }
-
-const serverOf = (answer: Answer): Server | undefined =>
-  (answer.req.socket as { server?: Server } | null)?.server
 
 /** Gives an answer its id. To be called before anybody else has the response. */
 export function setRequestId(response: ServerResponse, requestId: string): void {
   const answer: Answer = response
-  if (answer._storeHeader === undefined || serverOf(answer)?.[kReshapes] === true) {
+  if (answer._storeHeader === undefined) {
     answer.setHeader(NAME, requestId)
     return
   }
@@ -48,12 +39,7 @@ const node = (answer: Answer): Answer & Required<Head> => Object.getPrototypeOf(
 function storeHeader(this: Answer, firstLine: string, headers: unknown): void {
   const id = this[kId]
   const first = id === undefined || hasId(headers) ? firstLine : `${firstLine}${NAME}: ${id}\r\n`
-  const original = node(this)
-  if (original !== ServerResponse.prototype) {
-    const server = serverOf(this)
-    if (server !== undefined) server[kReshapes] = true
-  }
-  original._storeHeader.call(this, first, headers)
+  node(this)._storeHeader.call(this, first, headers)
 }
 
 /** `headers`: an object by name, or a list of names and values in turn, or of pairs. */

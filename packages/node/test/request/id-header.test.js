@@ -101,16 +101,13 @@ test('a response class of the application keeps its methods', async () => {
   server.close()
 })
 
-test('a server that changes the prototype of its responses gets the id as a header of the table', async () => {
+test('a server that changes the prototype of its responses answers the id', async () => {
   const changed = Object.create(ServerResponse.prototype)
   const service = await serve((_req, res) => {
-    const isSet = !Object.hasOwn(res, 'getHeader')
     Object.setPrototypeOf(res, changed)
-    res.setHeader('X-Seen', `${isSet} ${res.getHeader('x-request-id')}`).end('ok')
+    res.setHeader('X-Seen', res.getHeader('x-request-id')).end('ok')
   })
-  for (const isSet of [false, true, true]) {
-    const { ids, response } = await ask(service.port)
-    assert.deepEqual([ids, response.headers['x-seen']], [[ID], `${isSet} ${ID}`])
-  }
+  const { ids, response } = await ask(service.port)
+  assert.deepEqual([ids, response.headers['x-seen']], [[ID], ID])
   await service.close()
 })
