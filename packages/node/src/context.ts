@@ -1,10 +1,10 @@
 /**
  * The context of one unit of work (a request, a job, a runWith call), carried by the process's one
- * AsyncLocalStorage. It holds strings and small values, and the response only while it is under way
+ * storage. It holds strings and small values, and the response only while it is under way
  * (`answer`); it is emptied when the unit ends, because Node keeps stores reachable over idle
  * keep-alive sockets.
  */
-import { AsyncLocalStorage } from 'node:async_hooks'
+import { createStorage, type Storage } from './storage.js'
 
 /** The caller's fields of a log line or a bind call. */
 export type Fields = Readonly<Record<string, unknown>>
@@ -170,7 +170,7 @@ export class Unit {
   }
 }
 
-/** What AsyncLocalStorage carries: the unit, and the span and scope that are active in this branch. */
+/** What the storage carries: the unit, and the span and scope that are active in this branch. */
 export class Context {
   readonly unit: Unit
   /** The active span; the unit's own until startSpan opens a child. */
@@ -198,11 +198,8 @@ export function processWide<T>(name: string, make: () => T): T {
   return shared[key]
 }
 
-/** The one AsyncLocalStorage of the process. */
-export const storage: AsyncLocalStorage<Context> = processWide(
-  'context',
-  () => new AsyncLocalStorage<Context>(),
-)
+/** The one storage of the process. */
+export const storage: Storage<Context> = processWide('context', createStorage<Context>)
 
 /** Signal listeners of the kit's own: whoever asks whether the application listens does not count them. */
 export const ownListeners: WeakSet<object> = processWide('listeners', () => new WeakSet())

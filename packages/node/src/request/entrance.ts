@@ -161,7 +161,7 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
     }
   }
 
-  // Never reads the AsyncLocalStorage: on a client's abort it is empty here.
+  // Never reads the storage: on a client's abort it is empty here.
   function onResponseClose(request: IncomingMessage, response: Marked, context: Context): void {
     try {
       const { unit } = context

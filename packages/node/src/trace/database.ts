@@ -2,7 +2,7 @@
  * Database and cache activity. mysql2, ioredis and node-redis publish tracing channels; pg 8
  * publishes nothing, so the user hands the pool to `observe` and that one object is wrapped.
  */
-import { AsyncResource } from 'node:async_hooks'
+import { type AsyncLocalStorage, AsyncResource } from 'node:async_hooks'
 import { channel, subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { type Context, currentContext, pushBreadcrumb, storage } from '../context.js'
 import { newSpanId } from './ids.js'
@@ -149,10 +149,12 @@ function keepCallers(name: string): () => void {
   }
   const resumed = channel(`tracing:${name}:asyncStart`)
   subscribe(`tracing:${name}:start`, onStart)
-  resumed.bindStore(storage, (message) => callers.get(message as object) as Context)
+  // A channel calls `run` of what is bound to it and nothing else.
+  const store = storage as AsyncLocalStorage<Context>
+  resumed.bindStore(store, (message) => callers.get(message as object) as Context)
   return () => {
     unsubscribe(`tracing:${name}:start`, onStart)
-    resumed.unbindStore(storage)
+    resumed.unbindStore(store)
   }
 }
 

@@ -26,8 +26,8 @@ export function startKit(options = {}) {
   }
 }
 
-/** Serves `handle` on a free loopback port; `options` are those of `createServer`, and `host`. */
-export async function serve(handle, { host = '127.0.0.1', ...options } = {}) {
+/** Serves `handle` on a free loopback port; `options` are those of `createServer`. */
+export async function serve(handle, host = '127.0.0.1', options = {}) {
   const server = createServer(options, handle).listen(0, host)
   await once(server, 'listening')
   return {

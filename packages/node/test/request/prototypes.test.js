@@ -102,7 +102,7 @@ test('a server whose listener is not the application, or that makes requests of 
     [app, { IncomingMessage: Own }],
     [(_req, res) => res.end('ok')],
   ]) {
-    const { port, close } = await serve(listener, options)
+    const { port, close } = await serve(listener, undefined, options)
     assert.equal((await ask(port)).body, 'ok')
     assert.equal((await ask(port)).body, 'ok')
     await close()
