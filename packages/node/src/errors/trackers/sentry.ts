@@ -73,9 +73,9 @@ const MAX_PIPELINE = 64
 const MAX_PIPELINE_BYTES = 262_144
 /** Connections that broke under a pipeline until pipelining is given up. */
 const MAX_PIPELINE_FAULTS = 3
-/** How long transactions wait for company, and how much of it: a text of 64 costs more than four of 16. */
+/** How long transactions wait for company, and how much of it: 16 cost 0.3 to 1 µs a request more. */
 const BULK_MS = 20
-const BULK_COUNT = 16
+const BULK_COUNT = 32
 const MAX_COMPRESSING = 4
 /** Memory an item costs besides its text. */
 const ITEM_OVERHEAD_BYTES = 256
