@@ -50,7 +50,11 @@ export function createPrototypes(server: Server): Prototypes | undefined {
 
   return {
     before(event, request, second) {
-      if (given === undefined || (event === 'request' && onlyListener() === given.app)) return
+      if (given === undefined) return
+      if (event === 'request') {
+        if (onlyListener() === given.app) return
+        make(IncomingMessage, ServerResponse)
+      }
       giveBack(request, given.request, IncomingMessage)
       giveBack(second, given.response, ServerResponse)
     },

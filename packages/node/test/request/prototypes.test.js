@@ -89,6 +89,8 @@ for (const [name, express] of [
     server.prependListener('request', look)
     assert.equal((await ask(port)).status, 200)
     assert.deepEqual(seen[2], NODES)
+    await ask(port)
+    assert.deepEqual(started.at(-1), NODES)
     await close()
   })
 }
