@@ -198,9 +198,9 @@ try {
     results.growth = await measureTracker({ ...window, variants: troubled }, sink, progress)
     if (mode === 'complete') {
       const loggers = ['telltale', 'pino-http', 'winston', 'evlog', 'hand-wired']
-      const stall = { seconds: 2, variants: loggers }
+      const stall = { seconds: 1, variants: loggers }
       results.growth.push(...(await measureStall(stall, sink, progress)))
-      results.growth.push(...(await measureGrowth({ rounds: 3, seconds: 1 }, sink, progress)))
+      results.growth.push(...(await measureGrowth({ rounds: 2, seconds: 1 }, sink, progress)))
     }
   }
 } catch (error) {
