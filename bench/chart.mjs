@@ -2,6 +2,9 @@
 import { against, median } from './figures.mjs'
 import { inOrder, places } from './tables.mjs'
 
+/** Where a bar ends that would be longer, as a share of bare. */
+const WIDEST = 2.5
+
 /** [{ place, bars: [{ variant, ratio, min, max }] }] in the order measured. */
 function groups(results) {
   return places(results).map(([framework, workload]) => {
@@ -33,7 +36,7 @@ export function drawBars(results, hasColour) {
     lines.push('', place)
     const width = Math.max(...bars.map(({ variant }) => variant.length))
     for (const { variant, ratio } of bars) {
-      const filled = '█'.repeat(Math.max(1, Math.round(Math.min(ratio, 1.2) * 40)))
+      const filled = '█'.repeat(Math.max(1, Math.round(Math.min(ratio, WIDEST) * 40)))
       const colour = isKit(variant) ? 32 : variant === 'hand-wired' ? 31 : 90
       const bar = hasColour ? `\u001b[${colour}m${filled}\u001b[0m` : filled
       lines.push(`  ${variant.padEnd(width)}  ${bar} ${ratio.toFixed(2)}`)
@@ -44,7 +47,7 @@ export function drawBars(results, hasColour) {
 
 const ROW = 20
 const LEFT = 170
-const SCALE = 430
+const SCALE = 300
 const COLOURS = { telltale: '#1a7f37', 'hand-wired': '#cf222e', bare: '#8c959f' }
 const colourOf = (variant) => (isKit(variant) ? COLOURS.telltale : (COLOURS[variant] ?? '#54aeff'))
 const escaped = (text) => text.replace(/&/g, '&amp;').replace(/</g, '&lt;')
@@ -53,7 +56,7 @@ const escaped = (text) => text.replace(/&/g, '&amp;').replace(/</g, '&lt;')
 export function drawSvg(results, caption) {
   const parts = []
   let y = 54
-  const at = (ratio) => LEFT + Math.min(ratio, 1.2) * SCALE
+  const at = (ratio) => LEFT + Math.min(ratio, WIDEST) * SCALE
   for (const { place, bars } of groups(results)) {
     parts.push(`<text x="${LEFT}" y="${y + 14}" class="place">${escaped(place)}</text>`)
     y += 24
@@ -70,7 +73,7 @@ export function drawSvg(results, caption) {
     }
     y += 10
   }
-  const width = LEFT + SCALE * 1.2 + 60
+  const width = LEFT + SCALE * WIDEST + 60
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${y + 10}" viewBox="0 0 ${width} ${y + 10}" role="img" aria-label="Throughput as a share of bare">
 <style>text{font:12px system-ui,sans-serif;fill:#24292f}.title{font-weight:600;font-size:15px}.place{font-weight:600}.whisker{stroke:#24292f;stroke-width:1.5;opacity:.6}</style>
 <rect width="100%" height="100%" fill="#fff"/>
