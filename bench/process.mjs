@@ -86,6 +86,26 @@ const count = (bytes) => {
   return lines
 }
 
+/** Counts the lines of what it is given, and keeps it while it is watched. */
+function createTally() {
+  let lines = 0
+  let kept
+  return {
+    take(bytes) {
+      lines += count(bytes)
+      kept?.push(Buffer.from(bytes))
+    },
+    lines: () => lines,
+    watch: () => {
+      kept = []
+    },
+    seen: () => Buffer.concat(kept).toString('utf8'),
+    unwatch: () => {
+      kept = undefined
+    },
+  }
+}
+
 /** Milliseconds between two readings of a pipe: what a full load writes in them is a third of a pipe. */
 const READ_EVERY_MS = 2
 
@@ -103,8 +123,7 @@ export function openPipe() {
   const readEnd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
   const writeEnd = openSync(path, 'w')
   rmSync(folder, { recursive: true })
-  let lines = 0
-  let kept
+  const tally = createTally()
   const block = Buffer.alloc(1 << 17)
   let timer
   let end
@@ -116,8 +135,7 @@ export function openPipe() {
       for (;;) {
         const n = readSync(readEnd, block)
         if (n === 0) return close()
-        lines += count(block.subarray(0, n))
-        kept?.push(Buffer.from(block.subarray(0, n)))
+        tally.take(block.subarray(0, n))
         if (n < block.length) return
       }
     } catch (error) {
@@ -137,19 +155,13 @@ export function openPipe() {
   }
   stall(false)
   return {
+    ...tally,
     fd: writeEnd,
     started: () => closeSync(writeEnd),
     ended,
     lines: () => {
       if (timer !== undefined) read()
-      return lines
-    },
-    watch: () => {
-      kept = []
-    },
-    seen: () => Buffer.concat(kept).toString('utf8'),
-    unwatch: () => {
-      kept = undefined
+      return tally.lines()
     },
     stall,
     trim: () => {},
@@ -164,34 +176,30 @@ function openFile() {
   rmSync(folder, { recursive: true })
   const block = Buffer.alloc(1 << 20)
   let at = 0
-  let lines = 0
-  let kept
+  const tally = createTally()
   function read() {
     for (;;) {
       const n = readSync(fd, block, 0, block.length, at)
       if (n === 0) return
-      lines += count(block.subarray(0, n))
       at += n
-      kept?.push(Buffer.from(block.subarray(0, n)))
+      tally.take(block.subarray(0, n))
     }
   }
   return {
+    ...tally,
     fd,
     started: () => {},
     lines: () => {
       read()
-      return lines
+      return tally.lines()
     },
     watch: () => {
       read()
-      kept = []
+      tally.watch()
     },
     seen: () => {
       read()
-      return Buffer.concat(kept).toString('utf8')
-    },
-    unwatch: () => {
-      kept = undefined
+      return tally.seen()
     },
     stall: () => {},
     trim: () => {

@@ -44,10 +44,8 @@ export function createStorage<T>(): Storage<T> {
   }
 
   const hook = createHook({
-    init(_id, type, _trigger, resource: Resource) {
-      // The same twice: most resources are of this type, so that one place sees one shape.
-      if (type === 'TickObject') resource[kStore] = current()
-      else resource[kStore] = current()
+    init(_id, _type, _trigger, resource: Resource) {
+      resource[kStore] = current()
     },
   })
   let isEnabled = false

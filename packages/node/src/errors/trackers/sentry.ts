@@ -1,6 +1,7 @@
 /**
  * The lean client of Sentry's protocol: envelopes over kept connections, everything bounded,
- * every loss counted and told to the server as a client report.
+ * every loss counted and told to the server as a client report. One file, because queue, sending,
+ * answers, retries and reports all decide over the same items; what stands alone is beside it.
  */
 import { AsyncResource } from 'node:async_hooks'
 import { crypto, zlib } from '../../builtin.js'
