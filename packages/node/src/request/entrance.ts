@@ -248,6 +248,8 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
     }
     if (statusCode < 500 && reason === '' && !unit.hasError && !upgraded) {
       unit.ended = true
+      // Not at the turn's end only: what a turn answered would live through a collection.
+      unit.answer = undefined
       waiting[waitingCount++] = record
       if (waitingCount === 1) hooks.atTurnEnd()
       else if (waitingCount === MAX_WAITING) settle()

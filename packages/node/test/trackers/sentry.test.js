@@ -253,6 +253,26 @@ test('no more than four connections, and concurrent flushes all resolve', async 
   assert.ok(most <= 4 && most > 0)
 })
 
+test('transactions take another connection when many wait, not when few do', async (t) => {
+  for (const [count, isMore] of [
+    [150, false],
+    [500, true],
+  ]) {
+    const { receiver, tracker } = await pair(t)
+    tracker.transaction(transaction(0))
+    assert.equal(await tracker.flush(15_000), true)
+    let most = 0
+    receiver.answer(() => {
+      most = Math.max(most, receiver.sockets.size)
+      return { delayMs: 20 }
+    })
+    for (let n = 1; n <= count; n++) tracker.transaction(transaction(n))
+    assert.equal(await tracker.flush(15_000), true)
+    assert.equal(receiver.transactions().length, count + 1)
+    assert.equal(most > 1, isMore, `${count} transactions took ${most} connections`)
+  }
+})
+
 test('K4: what is captured before process.exit arrives at the next start', async (t) => {
   const spoolDir = folder()
   const receiver = await startSentryReceiver()

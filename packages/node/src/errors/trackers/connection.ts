@@ -64,6 +64,8 @@ export type Deadlines = {
 const NOWHERE = -1
 /** Two thirds of a full pipeline are in it; what finds no room is written from the heap. */
 const RING_BYTES = 262_144
+/** Answers to a full pipeline are a third of it. */
+const READ_BYTES = 32_768
 
 /** Opens a connection. Its socket never keeps the process alive. */
 export function openConnection<T extends Sendable>(
@@ -96,22 +98,34 @@ export function openConnection<T extends Sendable>(
     events.onAnswer(item, answer)
   })
 
+  // One buffer for all answers: Node would take new memory for each reading and free it on a thread
+  // that the process may have no CPU for.
+  const memory = Buffer.allocUnsafeSlow(READ_BYTES)
+  const target = {
+    host: dsn.host,
+    port: dsn.port,
+    onread: {
+      buffer: memory,
+      callback(size: number): boolean {
+        if (!reader.push(memory.subarray(0, size))) {
+          fail('broken', 'the server did not answer in HTTP/1.1')
+        }
+        return true
+      },
+    },
+  }
   const socket: Socket = dsn.secure
     ? tls().connect({
-        host: dsn.host,
-        port: dsn.port,
+        ...target,
         ALPNProtocols: ['http/1.1'],
         ...(isIP(dsn.host) === 0 ? { servername: dsn.host } : {}),
       })
-    : connect({ host: dsn.host, port: dsn.port })
+    : connect(target)
   socket.unref()
   socket.setNoDelay(true)
   socket.once(dsn.secure ? 'secureConnect' : 'connect', () => {
     isOpen = true
     lastMs = performance.now()
-  })
-  socket.on('data', (chunk: Buffer) => {
-    if (!reader.push(chunk)) fail('broken', 'the server did not answer in HTTP/1.1')
   })
   socket.on('error', (error: Error) => {
     ending ??= {

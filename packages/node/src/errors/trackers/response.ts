@@ -167,6 +167,11 @@ export function createAnswerReader(onAnswer: (answer: Answer) => void): AnswerRe
     return end
   }
 
+  /** A copy: the memory belongs to whoever read it. */
+  function keep(bytes: Buffer, at: number): void {
+    pending = Buffer.from(bytes.subarray(at))
+  }
+
   function push(chunk: Buffer): boolean {
     const bytes = pending === undefined ? chunk : Buffer.concat([pending, chunk])
     pending = undefined
@@ -183,7 +188,7 @@ export function createAnswerReader(onAnswer: (answer: Answer) => void): AnswerRe
             // Bytes that cannot begin an answer are not waited for.
             const start = bytes.toString('latin1', at, Math.min(at + 5, bytes.length))
             if (!'HTTP/'.startsWith(start)) abandon()
-            else pending = at === 0 ? bytes : bytes.subarray(at)
+            else keep(bytes, at)
             return state !== ('dead' as State)
           }
           const text = bytes.toString('latin1', at, end)
@@ -207,7 +212,7 @@ export function createAnswerReader(onAnswer: (answer: Answer) => void): AnswerRe
         case 'chunk-size': {
           const end = lineEnd(bytes, at)
           if (end === -1) {
-            pending = bytes.subarray(at)
+            keep(bytes, at)
             return state !== ('dead' as State)
           }
           const size = /^([0-9a-fA-F]{1,8})[ \t]*(?:;.*)?$/.exec(bytes.toString('latin1', at, end))
@@ -223,7 +228,7 @@ export function createAnswerReader(onAnswer: (answer: Answer) => void): AnswerRe
         case 'trailer': {
           const end = lineEnd(bytes, at)
           if (end === -1) {
-            pending = bytes.subarray(at)
+            keep(bytes, at)
             return state !== ('dead' as State)
           }
           const isEmpty = end === at

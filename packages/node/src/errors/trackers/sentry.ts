@@ -77,6 +77,11 @@ const MAX_PIPELINE_FAULTS = 3
 /** How long transactions wait for company, and how much of it: 16 cost 0.3 to 1 µs a request more. */
 const BULK_MS = 20
 const BULK_COUNT = 32
+/**
+ * From so many waiting transactions on another connection helps. A tracker that pauses for a moment
+ * does not: each connection is memory, and code that V8 compiles anew.
+ */
+const BULK_BACKLOG = 128
 const MAX_COMPRESSING = 4
 /** Memory an item costs besides its text. */
 const ITEM_OVERHEAD_BYTES = 256
@@ -282,8 +287,7 @@ export function createSentryTracker(options: SentryTrackerOptions): ErrorTracker
    */
   function schedule(): void {
     if (isScheduled || isClosed) return
-    const isBulkOnly = urgent.length === 0 && compressed.length === 0 && waiters.size === 0
-    if (isBulkOnly && bulk.length < BULK_COUNT) {
+    if (isBulkOnly() && waiters.size === 0 && bulk.length < BULK_COUNT) {
       if (bulk.length === 0 || bulkTimer !== undefined) return
       bulkTimer = scope.runInAsyncScope(setTimeout, undefined, pump, BULK_MS)
       bulkTimer.unref()
@@ -315,15 +319,21 @@ export function createSentryTracker(options: SentryTrackerOptions): ErrorTracker
     pump()
   }
 
+  /** Nothing waits that is wanted soon. */
+  function isBulkOnly(): boolean {
+    return urgent.length === 0 && compressed.length === 0
+  }
+
   function hasWork(): boolean {
-    return compressed.length > 0 || bulk.length > 0 || urgent.length > 0
+    return bulk.length > 0 || !isBulkOnly()
   }
 
   /** Writes to one connection what it can take; false when none can take anything now. */
   function fill(): boolean {
     let connection = connections.find((one) => room(one) > 0)
     if (connection === undefined) {
-      const most = failures > 0 ? 1 : MAX_CONNECTIONS
+      const most =
+        failures > 0 || (isBulkOnly() && bulk.length < BULK_BACKLOG) ? 1 : MAX_CONNECTIONS
       if (connections.length >= most) return false
     } else if (failures > 0 && connections.some((one) => one.outstanding > 0)) return false
     let free = connection === undefined ? 1 : room(connection)
@@ -385,8 +395,7 @@ export function createSentryTracker(options: SentryTrackerOptions): ErrorTracker
         ? MAX_PIPELINE
         : 1
     const free = depth - connection.outstanding
-    const isBulkOnly = urgent.length === 0 && compressed.length === 0
-    return isBulkOnly && free < Math.min(depth, BULK_COUNT) ? 0 : free
+    return isBulkOnly() && free < Math.min(depth, BULK_COUNT) ? 0 : free
   }
 
   function envelopeHead(item: Item, sentAt: string): string {
