@@ -7,6 +7,7 @@ import { watchExpress } from './adapters/express.js'
 import { readExpressRoute } from './adapters/express-route.js'
 import { watchFastify } from './adapters/fastify.js'
 import { sendProblem } from './adapters/node.js'
+import { once } from './builtin.js'
 import { Context, noteError, processWide, storage, type Unit } from './context.js'
 import { installCrashHandlers } from './errors/crash.js'
 import { createErrors, type Errors } from './errors/errors.js'
@@ -128,8 +129,8 @@ function build(settings: Settings): Telltale {
   const { sampleRate, sampler } = settings.trace
   const isTraced = traced.length > 0 && (sampleRate > 0 || sampler !== undefined)
   const metrics = createMetrics(settings, isTraced)
-  const health = createHealth(settings, { log, metrics })
-  const writer = createTransactionWriter(settings, VERSION, encoder.value)
+  const health = createHealth(settings, { log, metrics: { collect: metrics.collectLater } })
+  const writer = once(() => createTransactionWriter(settings, VERSION, encoder.value))
   const undo: (() => void)[] = []
   let rejected = 0
 
@@ -137,8 +138,8 @@ function build(settings: Settings): Telltale {
     for (const tracker of traced) {
       try {
         if (settings.trace.format === 'stream' && tracker.span !== undefined) {
-          for (const span of writer.spans(unit, outcome)) tracker.span(span)
-        } else tracker.transaction?.(writer.transaction(unit, outcome))
+          for (const span of writer().spans(unit, outcome)) tracker.span(span)
+        } else tracker.transaction?.(writer().transaction(unit, outcome))
       } catch (error) {
         reportFault('TELLTALE_E_TRACKER_CALLBACK', error)
       }
@@ -282,13 +283,13 @@ function build(settings: Settings): Telltale {
     )
   }
 
-  metrics.collect({
+  metrics.collectLater({
     name: 'telltale_log_lines_dropped_total',
     help: 'Log lines that standard output did not take.',
     type: 'counter',
     read: (add) => add(logging.counts.dropped),
   })
-  metrics.collect({
+  metrics.collectLater({
     name: 'telltale_events_lost_total',
     help: 'Errors and traces that did not reach the tracker, by reason.',
     type: 'counter',
@@ -297,7 +298,7 @@ function build(settings: Settings): Telltale {
       for (const [reason, count] of Object.entries(errors.losses())) add(count, { reason })
     },
   })
-  metrics.collect({
+  metrics.collectLater({
     name: 'telltale_requests_rejected_total',
     help: "Requests that Node's HTTP parser refused.",
     type: 'counter',

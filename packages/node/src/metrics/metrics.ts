@@ -6,13 +6,15 @@ import { createEndpoint, type Endpoint } from './endpoint.js'
 import { CONTENT_TYPES, chooseFormat } from './exposition.js'
 import { type Fleet, joinFleet } from './fleet.js'
 import { createHttpMetrics, type HttpMetrics } from './http.js'
-import { createRegistry, type Registry, readerErrors } from './registry.js'
+import { type CollectedMetric, createRegistry, type Registry, readerErrors } from './registry.js'
 import { createRuntimeMetrics, type RuntimeMetrics } from './runtime.js'
 import { createScraper } from './scrape.js'
 
 export type Metrics = Pick<Registry, 'counter' | 'gauge' | 'histogram' | 'collect' | 'families'> &
   HttpMetrics &
   Endpoint & {
+    /** Adds a metric of the kit's own, when somebody looks for the first time: no start waits for it. */
+    collectLater(metric: CollectedMetric): void
     /** The text of a scrape with this Accept header. */
     renderText(accept?: string): Promise<{ readonly contentType: string; readonly text: string }>
     /**
@@ -41,7 +43,7 @@ export type Metrics = Pick<Registry, 'counter' | 'gauge' | 'histogram' | 'collec
 export function createMetrics(settings: Settings, isTraced: boolean): Metrics {
   const { enabled, maxSeries, registries, runtime } = settings.metrics
   const registry = createRegistry(maxSeries)
-  const http = enabled ? createHttpMetrics(registry, isTraced) : IDLE
+  const http = once(() => (enabled ? createHttpMetrics(registry, isTraced) : IDLE))
   let observers: RuntimeMetrics | undefined
   let isClosed = !enabled || !runtime
   const observe = (): RuntimeMetrics | undefined => {
@@ -50,8 +52,11 @@ export function createMetrics(settings: Settings, isTraced: boolean): Metrics {
   }
   // A turn later, or at the first scrape: the observers cost a service's start three milliseconds.
   if (!isClosed) setImmediate(observe).unref()
-  registerLosses(registry)
-  readerErrors(registry)
+  registry.later(() => {
+    http()
+    registerLosses(registry)
+    readerErrors(registry)
+  })
   let fleet: Fleet | undefined
   let endpoint: Endpoint | undefined
   // At the first scrape, or when `prepare` is called: their code is loaded then.
@@ -72,9 +77,12 @@ export function createMetrics(settings: Settings, isTraced: boolean): Metrics {
     gauge: registry.gauge,
     histogram: registry.histogram,
     collect: registry.collect,
-    families: registry.families,
-    requestStarted: http.requestStarted,
-    requestFinished: http.requestFinished,
+    collectLater: (metric) => registry.later(() => registry.collect(metric)),
+    get families() {
+      return registry.families
+    },
+    requestStarted: () => http().requestStarted(),
+    requestFinished: (record) => http().requestFinished(record),
     handle(request, response, path) {
       if (!enabled) return false
       guarded(theEndpoint)
