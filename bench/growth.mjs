@@ -75,7 +75,7 @@ export async function measureTracker({ rounds, seconds, variants }, sink, progre
       const server = await startFastify(name, its)
       server.go()
       await proveRequests(server, 'json')
-      await load({ port: server.port, path: users, seconds: 1 })
+      await load({ port: server.port, path: users, seconds: 3 })
       server.stop()
       servers.push([x, server])
     }

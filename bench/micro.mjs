@@ -52,7 +52,7 @@ async function startups(count) {
   const runs = { node: [], telltale: [], '@sentry/node': [] }
   for (let i = -1; i < count; i++) {
     for (const who of Object.keys(runs)) {
-      const found = lastJson(await run('startup', [who], { quiet: true }))
+      const found = lastJson(await run('startup', [who]))
       if (i >= 0) runs[who].push(found)
     }
   }

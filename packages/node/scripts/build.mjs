@@ -2,7 +2,7 @@
 // public subpath loads into few files, because a module costs Node 0.4 ms to load and there are eighty.
 // They are CommonJS, which Node can load in the middle of a function, so that a start loads only what
 // it needs; `import` gets the same copy as `require`, by a small file of names. Shortened names save
-// another 3 ms of parsing; names of functions and line breaks stay, for stack traces.
+// another 3 ms of parsing; names of functions stay, and lines of a hundred characters, for stack traces.
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -37,6 +37,8 @@ for (const format of ['esm', 'cjs']) {
 const LATER = {
   later_errors: /^errors\/(event|exception|lru|mappings|json-members|scope|scrub|source|stack)/,
   later_tracker: /^errors\/trackers\/(?!sentry-sdk|dsn)/,
+  later_pretty: /^log\/pretty/,
+  later_request: /^(metrics\/(http|runtime)|trace\/transaction)/,
   later_scrape: /^metrics\/(aggregate|endpoint|exposition|foreign|hub|member|scrape|wire)/,
 }
 const laterFile = (id) => {
@@ -80,7 +82,7 @@ const shorten = {
       toplevel: true,
       keep_fnames: true,
       keep_classnames: true,
-      format: { ascii_only: true, beautify: true, indent_level: 0 },
+      format: { ascii_only: true, max_line_len: 100 },
     }),
 }
 const { output } = await bundle.write({
@@ -97,19 +99,27 @@ await bundle.close()
 
 // What `import` gets. Node reads a CommonJS file for its names when it is imported, for a millisecond
 // and a half, so it is required; bundlers, which cannot follow that, get a file that imports it.
-for (const { fileName, exports: names, isEntry } of output) {
+for (const { fileName, exports: names, isEntry, code, imports, moduleIds } of output) {
   if (!isEntry) continue
   const target = join(root, 'dist/esm', fileName)
-  const path = relative(dirname(target), join(root, 'dist/cjs', fileName))
-  const list = names.join(', ')
+  const pathTo = (file) => relative(dirname(target), join(root, 'dist/cjs', file))
+  // What only hands on names of the kit's file is passed by: each file is a millisecond and a half.
+  const given = new Map(names.map((name) => [name, name]))
+  let source = fileName
+  if (moduleIds.length === 0) {
+    source = imports.find((file) => !file.startsWith('node:'))
+    for (const [, name, own] of code.matchAll(/exports\.(\w+) = \w+\.([\w$]+)/g))
+      given.set(name, own)
+  }
+  const list = [...given].map(([name, own]) => (own === name ? name : `${own}: ${name}`))
   mkdirSync(dirname(target), { recursive: true })
   writeFileSync(
     target,
     `import { createRequire } from 'node:module'
 const require = createRequire(import.meta.url)
-export const { ${list} } = require('${path}')
+export const { ${list.join(', ')} } = require('${pathTo(source)}')
 `,
   )
-  writeFileSync(bundlersFile(target), `export { ${list} } from '${path}'\n`)
+  writeFileSync(bundlersFile(target), `export { ${names.join(', ')} } from '${pathTo(fileName)}'\n`)
 }
 process.exit(failed ? 1 : 0)

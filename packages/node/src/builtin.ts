@@ -1,5 +1,7 @@
 /** Modules of Node's that are loaded at their first use: each costs a service's start a millisecond or more. */
 
+import { fstatSync } from 'node:fs'
+
 /**
  * What `load` makes, made at the first call and kept. Asking Node again costs a microsecond, and code
  * that asks is compiled anew again and again.
@@ -19,6 +21,7 @@ export const perfHooks: () => typeof import('node:perf_hooks') = once(() =>
   process.getBuiltinModule('node:perf_hooks'),
 )
 export const tls: () => typeof import('node:tls') = once(() => process.getBuiltinModule('node:tls'))
+const tty: () => typeof import('node:tty') = once(() => process.getBuiltinModule('node:tty'))
 export const v8: () => typeof import('node:v8') = once(() => process.getBuiltinModule('node:v8'))
 export const fsPromises: () => typeof import('node:fs/promises') = once(() =>
   process.getBuiltinModule('node:fs/promises'),
@@ -36,3 +39,12 @@ export const zlib: () => typeof import('node:zlib') = once(() =>
  * worker_threads would load it, which costs a service's start a millisecond.
  */
 export const isThread: boolean = (process.abort as { disabled?: boolean }).disabled === true
+
+/** True when standard output is a terminal; of a pipe or a file that is known without node:tty. */
+export function writesToTerminal(): boolean {
+  try {
+    return fstatSync(1).isCharacterDevice() && tty().isatty(1)
+  } catch {
+    return false
+  }
+}

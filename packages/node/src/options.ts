@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs'
 import type { IncomingMessage } from 'node:http'
 import { join } from 'node:path'
-import { isatty } from 'node:tty'
+import { writesToTerminal } from './builtin.js'
 import type { ErrorEvent, ErrorTracker } from './errors/tracker.js'
 import { type Fault, show, TelltaleError } from './faults.js'
 
@@ -561,7 +561,7 @@ function resolveLog(read: Reader, top: Raw): Settings['log'] {
   return {
     level: read.oneOf('log.', part, 'level', 'info', LEVEL_NAMES, ['LOG_LEVEL']),
     preset: read.oneOf('log.', part, 'preset', 'telltale', PRESETS, ['TELLTALE_LOG_PRESET']),
-    pretty: read.boolean('log.', part, 'pretty', isatty(1), ['TELLTALE_LOG_PRETTY']),
+    pretty: read.boolean('log.', part, 'pretty', writesToTerminal(), ['TELLTALE_LOG_PRETTY']),
     maxLineBytes: read.number('log.', part, 'maxLineBytes', 16_384, 1024, 1_048_576),
     maxBufferBytes: read.number('log.', part, 'maxBufferBytes', 8_388_608, 65_536, 1_073_741_824),
     sync: read.boolean('log.', part, 'sync', false, ['TELLTALE_LOG_SYNC']),

@@ -82,6 +82,14 @@ const MAX_CACHED_EVENT = 64
 /** Characters kept of each of service, environment and release. */
 const MAX_NAME_LENGTH = 128
 
+const two = (number: number): string => (number < 10 ? `0${number}` : String(number))
+
+/** `2026-11-28T19:06:17.` in UTC. The first toISOString of a process takes a millisecond of its start. */
+function secondText(at: Date): string {
+  const date = `${at.getUTCFullYear()}-${two(at.getUTCMonth() + 1)}-${two(at.getUTCDate())}`
+  return `${date}T${two(at.getUTCHours())}:${two(at.getUTCMinutes())}:${two(at.getUTCSeconds())}.`
+}
+
 /** Milliseconds since the epoch as RFC 3339 text in UTC; the second's text is made once. */
 function createClock(): (ms: number) => string {
   let second = Number.NaN
@@ -90,7 +98,7 @@ function createClock(): (ms: number) => string {
     const whole = Math.floor(ms / 1000)
     if (whole !== second) {
       second = whole
-      prefix = new Date(whole * 1000).toISOString().slice(0, -4)
+      prefix = secondText(new Date(whole * 1000))
     }
     const rest = ms - whole * 1000
     return `${prefix}${rest < 10 ? '00' : rest < 100 ? '0' : ''}${rest}Z`

@@ -2,8 +2,8 @@
  * The process's one logging: loggers, levels, the request_finished line. Shared by the ESM and the
  * CJS copy of the kit, and usable before `init` with plain defaults.
  */
-import { isatty } from 'node:tty'
 import { types } from 'node:util'
+import { writesToTerminal } from '../builtin.js'
 import { type Fields, ownListeners, pushBreadcrumb, storage, type Unit } from '../context.js'
 import { reportFault, show } from '../faults.js'
 import type { LevelName, Settings } from '../options.js'
@@ -584,7 +584,7 @@ function apply(next: typeof DEFAULTS, redactor: Redactor, nextHooks: LogHooks): 
   restore = undefined
   settings = next
   hooks = nextHooks
-  pretty = next.log.pretty ? createPretty(wantsColour(process.env, isatty(1))) : undefined
+  pretty = next.log.pretty ? createPretty(wantsColour(process.env, writesToTerminal())) : undefined
   lines = linesOf(next, redactor)
   configureWriter(next, nextHooks)
   table.base = levelNumber(next.log.level) ?? INFO

@@ -22,7 +22,7 @@ export type Metrics = Pick<Registry, 'counter' | 'gauge' | 'histogram' | 'collec
      * and in a worker whose primary does not run the kit, it shows this process.
      */
     join(): void
-    /** Loads what the first scrape needs. */
+    /** Loads what the first request and the first scrape need. */
     prepare(): void
     /** Sends the last totals to whoever adds them up; resolves after `timeoutMs` at the latest. */
     flush(timeoutMs: number): Promise<void>
@@ -104,7 +104,11 @@ export function createMetrics(settings: Settings, isTraced: boolean): Metrics {
       })
     },
     prepare() {
-      if (enabled) guarded(theEndpoint)
+      if (!enabled) return
+      guarded(() => {
+        http()
+        theEndpoint()
+      })
     },
     flush: (timeoutMs) => fleet?.flush(timeoutMs) ?? Promise.resolve(),
     push: () => guarded(() => fleet?.push()),
