@@ -36,9 +36,9 @@ for (const format of ['esm', 'cjs']) {
 /** What a start does not need, by the file that its first use loads. */
 const LATER = {
   later_errors: /^errors\/(event|exception|lru|mappings|json-members|scope|scrub|source|stack)/,
+  later_turn: /^(metrics\/runtime|trace\/transaction)/,
   later_tracker: /^errors\/trackers\/(?!sentry-sdk|dsn)/,
   later_pretty: /^log\/pretty/,
-  later_request: /^(metrics\/(http|runtime)|trace\/transaction)/,
   later_scrape: /^metrics\/(aggregate|endpoint|exposition|foreign|hub|member|scrape|wire)/,
 }
 const laterFile = (id) => {
@@ -98,7 +98,8 @@ const { output } = await bundle.write({
 await bundle.close()
 
 // What `import` gets. Node reads a CommonJS file for its names when it is imported, for a millisecond
-// and a half, so it is required; bundlers, which cannot follow that, get a file that imports it.
+// and a half, so it is required; to import node:module for that would cost another half of one.
+// Bundlers, which cannot follow that, get a file that imports it.
 for (const { fileName, exports: names, isEntry, code, imports, moduleIds } of output) {
   if (!isEntry) continue
   const target = join(root, 'dist/esm', fileName)
@@ -108,15 +109,14 @@ for (const { fileName, exports: names, isEntry, code, imports, moduleIds } of ou
   let source = fileName
   if (moduleIds.length === 0) {
     source = imports.find((file) => !file.startsWith('node:'))
-    for (const [, name, own] of code.matchAll(/exports\.(\w+) = \w+\.([\w$]+)/g))
+    for (const [, name, own] of code.matchAll(/exports\.(\w+)\s*=\s*\w+\.([\w$]+)/g))
       given.set(name, own)
   }
   const list = [...given].map(([name, own]) => (own === name ? name : `${own}: ${name}`))
   mkdirSync(dirname(target), { recursive: true })
   writeFileSync(
     target,
-    `import { createRequire } from 'node:module'
-const require = createRequire(import.meta.url)
+    `const require = process.getBuiltinModule('module').createRequire(import.meta.filename)
 export const { ${list.join(', ')} } = require('${pathTo(source)}')
 `,
   )

@@ -24,7 +24,7 @@ export const FAULTS = {
   TELLTALE_E_CLUSTER: 'Metrics of other workers or threads could not be added up.',
   TELLTALE_E_HEALTH_CHECK: 'A health check behaved in a way its contract does not allow.',
   TELLTALE_E_HEALTH_NONE:
-    'No health checks are configured; readiness only says that the process runs.',
+    'No health checks are configured; readiness only says that the process runs. Pass health: { checks: { database: postgres(pool) } }.',
   TELLTALE_E_PORT: 'The management port could not be opened.',
   TELLTALE_E_SHUTDOWN: 'A closer failed or did not finish before the deadline.',
   TELLTALE_E_INTERNAL: 'A defect of the kit itself; the host was not affected. Please report it.',
@@ -92,7 +92,7 @@ export function cleanFaultsWith(clean: (text: string) => string): void {
  * Reports a run-time fault. Never throws, never enters the application's log; each code is told on
  * stderr at most once a minute, with the number of times it happened since.
  */
-export function reportFault(code: FaultCode, detail: unknown): void {
+export function reportFault(code: FaultCode, detail?: unknown): void {
   try {
     let state = states.get(code)
     if (state === undefined) {
@@ -105,11 +105,12 @@ export function reportFault(code: FaultCode, detail: unknown): void {
     state.lastAtMs = nowMs
     const times = state.count - state.reported
     state.reported = state.count
-    const text = detail instanceof Error ? detail.message : String(detail)
+    const text = detail instanceof Error ? detail.message : String(detail ?? '')
+    const cleaned = text === '' ? '' : ` ${oneLine(shared.clean(text))}`
     // Not process.stderr: a closed pipe would become an error event that ends the process.
     writeSync(
       2,
-      `telltale: ${code}: ${FAULTS[code]} ${oneLine(shared.clean(text))}${times > 1 ? ` (${times} times)` : ''}\n`,
+      `telltale: ${code}: ${FAULTS[code]}${cleaned}${times > 1 ? ` (${times} times)` : ''}\n`,
     )
   } catch {
     // stderr may be closed as well; there is nowhere left to tell it.

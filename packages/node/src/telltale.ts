@@ -14,7 +14,7 @@ import { createErrors, type Errors } from './errors/errors.js'
 import type { ErrorTracker } from './errors/tracker.js'
 import { createSentryTracker } from './errors/trackers/sentry.js'
 import { preferSentryClient } from './errors/trackers/sentry-sdk.js'
-import { cleanFaultsWith, reportFault } from './faults.js'
+import { cleanFaultsWith, guarded, reportFault } from './faults.js'
 import { createHealth, type Health } from './health/health.js'
 import { logging } from './log/logger.js'
 import { type ClusterRole, clusterRole } from './metrics/cluster.js'
@@ -325,6 +325,7 @@ function build(settings: Settings): Telltale {
     // may have no file left to open, or other files.
     const preparing = setTimeout(() => {
       errors.prepare()
+      if (isTraced) guarded(writer)
       setImmediate(metrics.prepare).unref()
     }, PREPARE_MS).unref()
     undo.push(() => clearTimeout(preparing))

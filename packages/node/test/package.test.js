@@ -66,7 +66,13 @@ test('a start loads what it needs, and the rest is there a second later', async 
   const start = ['index.js', 'kit.js']
   assert.deepEqual(calm.first, start)
   assert.deepEqual(calm.early, start)
-  assert.deepEqual(calm.later, [...start, 'later_errors.js', 'later_scrape.js', 'later_tracker.js'])
+  assert.deepEqual(calm.later, [
+    ...start,
+    'later_errors.js',
+    'later_scrape.js',
+    'later_tracker.js',
+    'later_turn.js',
+  ])
   assert.deepEqual(captured.early, [...start, 'later_errors.js'])
 })
 

@@ -298,10 +298,7 @@ export function createHealth(settings: Settings, deps: HealthDeps): Health {
   for (const [name, check] of settings.health.checks) register(name, check)
   if (settings.health.enabled) {
     if (checks.size === 0) {
-      reportFault(
-        'TELLTALE_E_HEALTH_NONE',
-        'Pass health: { checks: { database: postgres(pool) } }.',
-      )
+      reportFault('TELLTALE_E_HEALTH_NONE')
     }
     pollTimer = setTimeout(cycle, Math.min(UNHEALTHY_INTERVAL_MS, intervalMs), 0)
     pollTimer.unref()

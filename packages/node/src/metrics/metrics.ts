@@ -22,7 +22,7 @@ export type Metrics = Pick<Registry, 'counter' | 'gauge' | 'histogram' | 'collec
      * and in a worker whose primary does not run the kit, it shows this process.
      */
     join(): void
-    /** Loads what the first request and the first scrape need. */
+    /** Loads what the first scrape needs. */
     prepare(): void
     /** Sends the last totals to whoever adds them up; resolves after `timeoutMs` at the latest. */
     flush(timeoutMs: number): Promise<void>
@@ -51,7 +51,7 @@ export function createMetrics(settings: Settings, isTraced: boolean): Metrics {
     return observers
   }
   // A turn later, or at the first scrape: the observers cost a service's start three milliseconds.
-  if (!isClosed) setImmediate(observe).unref()
+  if (!isClosed) setImmediate(guarded, observe).unref()
   registry.later(() => {
     http()
     registerLosses(registry)
@@ -104,11 +104,7 @@ export function createMetrics(settings: Settings, isTraced: boolean): Metrics {
       })
     },
     prepare() {
-      if (!enabled) return
-      guarded(() => {
-        http()
-        theEndpoint()
-      })
+      if (enabled) guarded(theEndpoint)
     },
     flush: (timeoutMs) => fleet?.flush(timeoutMs) ?? Promise.resolve(),
     push: () => guarded(() => fleet?.push()),
