@@ -20,7 +20,8 @@ const NAMES = [...Object.keys(FRAMEWORKS), ...Object.keys(WORKLOADS), ...Object.
 const PACED = ['bare', 'telltale']
 const ESSENTIAL = ['bare', 'telltale', 'hand-wired']
 /**
- * `warm`: seconds of load before the first window of each workload, in which V8 compiles the server.
+ * `warm`: seconds of load before the first window of each workload, and where traces are sent; twice
+ * for json.
  * `paced`: who is also asked at a steady rate; `leaves`: framework or variant of a workload; `seldom`:
  * framework, workload or variant that takes part in every third round only. What no budget of the
  * design asks for is left out where there is no time for it, and what keeps far from its budget is
@@ -30,21 +31,21 @@ const MODES = {
   complete: {
     rounds: 5,
     seconds: 2,
-    warm: { json: 2, work: 1 },
+    warm: { json: [1, 1], work: [1, 1] },
     variants: Object.keys(VARIANTS),
     paced: PACED,
   },
   budgets: {
     rounds: 7,
     seconds: 2,
-    warm: { json: 4, work: 2 },
+    warm: { json: [2, 3], work: [2, 2] },
     variants: ESSENTIAL,
     paced: PACED,
   },
   quick: {
-    rounds: 7,
+    rounds: 8,
     seconds: 1,
-    warm: { json: 3, work: 1 },
+    warm: { json: [1, 3], work: [1, 1] },
     variants: ESSENTIAL,
     paced: [],
     seldom: ['hand-wired', 'express', 'work'],
