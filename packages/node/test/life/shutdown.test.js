@@ -15,12 +15,12 @@ const LIVE = '/api/v1/health/live/'
 const event = (name) => (line) => line.event === name
 
 /** Asks again and again over one kept connection until the answer says that it closes. */
-async function hammer(port, results) {
+async function hammer(port, results, client) {
   const agent = new http.Agent({ keepAlive: true, maxSockets: 1 })
   try {
     for (;;) {
       const { status, headers } = await request(port, '/ok', { agent })
-      results.push({ status, close: headers.connection === 'close' })
+      results.push({ client, status, close: headers.connection === 'close' })
       if (headers.connection === 'close') return
     }
   } finally {
@@ -72,8 +72,10 @@ describe('shutdown', { concurrency: 8 }, () => {
       const slow = request(service.port, '/wait?ms=1500', {
         agent: new http.Agent({ keepAlive: true }),
       })
-      const clients = Array.from({ length: 10 }, () => hammer(service.port, results))
+      const clients = Array.from({ length: 10 }, (_, i) => hammer(service.port, results, i))
       await service.lines.wait(event('waiting'))
+      // A connection that nobody has accepted yet is reset with the port.
+      while (new Set(results.map(({ client }) => client)).size < 10) await sleep(10)
       await sleep(100)
       service.kill()
       await Promise.all(clients)
