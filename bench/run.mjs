@@ -198,7 +198,7 @@ try {
   Object.assign(results, await measureThroughput(plan, sink, progress))
   if (!isPartial) {
     results.micro = await measureMicro(mode === 'quick', sink, progress)
-    const window = mode === 'quick' ? { seconds: 1, rounds: 4 } : { seconds: 2, rounds: 4 }
+    const window = { seconds: mode === 'quick' ? 1 : 2, rounds: 4 }
     const troubled = mode === 'complete' ? ['telltale', 'hand-wired'] : ['telltale']
     results.growth = await measureTracker({ ...window, variants: troubled }, sink, progress)
     if (mode === 'complete') {
