@@ -3,10 +3,11 @@ import assert from 'node:assert/strict'
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { connect, createServer } from 'node:net'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
+import { freePort } from '../../node/test/services/server.js'
 import { installPeers, PEERS } from './peers.js'
 import { inTurns, start, statuses, verify } from './verify.js'
 
@@ -40,14 +41,6 @@ async function leftOvers(word) {
   })
   await once(child, 'close')
   return text.trim()
-}
-
-async function freePort() {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address()
-  server.close()
-  return port
 }
 
 function isRefused(port) {

@@ -3,9 +3,9 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import http from 'node:http'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { freePort } from '../services/server.js'
 
 /** A program from PATH or /usr/bin; fails with the Debian package that has it. */
 function program(name, debianPackage) {
@@ -108,14 +108,6 @@ export function checkExposition(text, { openMetrics = false } = {}) {
     if (last.le !== Number.POSITIVE_INFINITY) throw new Error(`no +Inf bucket in ${series}`)
     if (counts.get(series) !== last.value) throw new Error(`+Inf is not the count of ${series}`)
   }
-}
-
-async function freePort() {
-  const server = createServer().listen(0, '127.0.0.1')
-  await new Promise((resolve) => server.once('listening', resolve))
-  const { port } = server.address()
-  await new Promise((resolve) => server.close(resolve))
-  return port
 }
 
 function getJson(url) {

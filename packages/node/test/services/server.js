@@ -1,5 +1,6 @@
 /** What every real service of the suites has in common: a child process on a loopback port. */
 import { spawn } from 'node:child_process'
+import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
 import { accessSync, constants, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
@@ -23,13 +24,20 @@ export function findProgram(names, folders, debianPackage) {
   throw new Error(`${names[0]} was not found; install it with: apt-get install ${debianPackage}`)
 }
 
+/** A port below those of outgoing connections, which could take it before the service listens. */
 export async function freePort() {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address()
-  server.close()
-  await once(server, 'close')
-  return port
+  for (;;) {
+    const server = createServer().listen(randomInt(10_000, 32_768), '127.0.0.1')
+    const isFree = await once(server, 'listening').then(
+      () => true,
+      () => false,
+    )
+    if (!isFree) continue
+    const { port } = server.address()
+    server.close()
+    await once(server, 'close')
+    return port
+  }
 }
 
 /** A process and its children; PostgreSQL's are sessions of their own, so no group holds them all. */

@@ -1,7 +1,8 @@
 /** A run from start to end: its phases in their order, each in the process it needs. */
-import { randomBytes } from 'node:crypto'
+import { randomBytes, randomInt } from 'node:crypto'
+import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
+import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { attach } from './attach.js'
@@ -362,13 +363,21 @@ function pastProxies(): Record<string, string> {
   return { NO_PROXY: hosts, no_proxy: hosts }
 }
 
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
+/**
+ * A port that nobody listens on. It comes from below the ports that the system gives to outgoing
+ * connections (32768 on Linux, 49152 elsewhere): one of those may be taken before the service listens.
+ */
+async function freePort(): Promise<number> {
+  for (let tries = 0; ; tries++) {
     const server = createServer()
-    server.once('error', reject)
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address()
-      server.close(() => resolve(typeof address === 'object' && address ? address.port : 0))
-    })
-  })
+    try {
+      server.listen(tries < 20 ? randomInt(10_000, 32_768) : 0, '127.0.0.1')
+      await once(server, 'listening')
+      return (server.address() as AddressInfo).port
+    } catch (error) {
+      if (tries >= 20) throw error
+    } finally {
+      server.close()
+    }
+  }
 }
