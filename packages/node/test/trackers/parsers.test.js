@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { parseDsn } from '../../dist/esm/errors/trackers/dsn.js'
+import { createLine } from '../../dist/esm/errors/trackers/line.js'
 import {
   createRateLimits,
   parseRateLimits,
@@ -161,6 +162,28 @@ test('spool: any bytes decode without a throw', () => {
     fc.property(fc.string(), (text) => {
       decode(Buffer.from(text))
       decode(Buffer.from(`{"telltale_spool":1}\n${text}`))
+    }),
+  )
+})
+
+test('line: first in, first out, whatever its size', () => {
+  const steps = fc.array(fc.integer({ min: -600, max: 600 }), { maxLength: 30 })
+  fc.assert(
+    fc.property(steps, (all) => {
+      const line = createLine()
+      const expected = []
+      let next = 0
+      for (const step of all) {
+        for (let i = 0; i < step; i++) {
+          line.push(next)
+          expected.push(next++)
+        }
+        for (let i = 0; i > step; i--) assert.equal(line.shift(), expected.shift())
+        assert.equal(line.length, expected.length)
+        assert.deepEqual(line.list(), expected)
+      }
+      line.clear()
+      assert.equal(line.shift(), undefined)
     }),
   )
 })

@@ -255,8 +255,8 @@ test('no more than four connections, and concurrent flushes all resolve', async 
 
 test('transactions take another connection when many wait, not when few do', async (t) => {
   for (const [count, isMore] of [
-    [150, false],
-    [500, true],
+    [900, false],
+    [2000, true],
   ]) {
     const { receiver, tracker } = await pair(t)
     tracker.transaction(transaction(0))

@@ -63,7 +63,7 @@ export type Deadlines = {
 /** `at` of an item whose text is in `payload`. */
 const NOWHERE = -1
 /** Two thirds of a full pipeline are in it; what finds no room is written from the heap. */
-const RING_BYTES = 262_144
+const RING_BYTES = 524_288
 /** Answers to a full pipeline are a third of it. */
 const READ_BYTES = 32_768
 

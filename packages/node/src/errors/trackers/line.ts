@@ -8,33 +8,51 @@ export type Line<T> = {
   clear(): void
 }
 
+/** As many as wait in good times; a power of two, as every size after it. */
+const FIRST_SIZE = 256
+
+/** A circle of places that doubles when it is full, so that in good times no other code ever runs. */
 export function createLine<T>(): Line<T> {
-  let items: (T | undefined)[] = []
+  let places: (T | undefined)[] = new Array(FIRST_SIZE)
   let first = 0
-  function clear(): void {
-    items = []
+  let length = 0
+
+  function list(): T[] {
+    const end = first + length
+    return [
+      ...places.slice(first, end),
+      ...places.slice(0, Math.max(0, end - places.length)),
+    ] as T[]
+  }
+
+  function grow(): void {
+    places = list()
+    places.length = 2 * length
     first = 0
   }
+
   return {
     get length() {
-      return items.length - first
+      return length
     },
     push(item) {
-      items.push(item)
+      if (length === places.length) grow()
+      places[(first + length) & (places.length - 1)] = item
+      length++
     },
     shift() {
-      const item = items[first]
-      if (item === undefined) return undefined
-      items[first] = undefined
-      first++
-      if (first === items.length) clear()
-      else if (first >= 64 && first * 2 > items.length) {
-        items = items.slice(first)
-        first = 0
-      }
+      if (length === 0) return undefined
+      const item = places[first]
+      places[first] = undefined
+      first = (first + 1) & (places.length - 1)
+      length--
       return item
     },
-    list: () => items.slice(first) as T[],
-    clear,
+    list,
+    clear() {
+      places = new Array(FIRST_SIZE)
+      first = 0
+      length = 0
+    },
   }
 }

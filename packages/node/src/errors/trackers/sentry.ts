@@ -70,18 +70,21 @@ const DEFAULT_TIMING: SentryTiming = {
 }
 const MAX_CONNECTIONS = 4
 /** Requests unanswered on one proven connection, by number and by bytes. */
-const MAX_PIPELINE = 64
+const MAX_PIPELINE = 256
 const MAX_PIPELINE_BYTES = 262_144
 /** Connections that broke under a pipeline until pipelining is given up. */
 const MAX_PIPELINE_FAULTS = 3
-/** How long transactions wait for company, and how much of it: 16 cost 0.3 to 1 µs a request more. */
-const BULK_MS = 20
+/**
+ * How long transactions wait for company at most, and for how much of it: 16 cost 0.3 to 1 µs a
+ * request more. The timer runs on when enough have come, as one for each batch costs more than both.
+ */
+const BULK_MS = 100
 const BULK_COUNT = 32
 /**
- * From so many waiting transactions on another connection helps. A tracker that pauses for a moment
- * does not: each connection is memory, and code that V8 compiles anew.
+ * From so many waiting transactions on another connection helps. A tracker that pauses for a tenth of
+ * a second needs none: each connection is memory, and code that V8 compiles anew.
  */
-const BULK_BACKLOG = 128
+const BULK_BACKLOG = 1024
 const MAX_COMPRESSING = 4
 /** Memory an item costs besides its text. */
 const ITEM_OVERHEAD_BYTES = 256
@@ -289,7 +292,7 @@ export function createSentryTracker(options: SentryTrackerOptions): ErrorTracker
     if (isScheduled || isClosed) return
     if (isBulkOnly() && waiters.size === 0 && bulk.length < BULK_COUNT) {
       if (bulk.length === 0 || bulkTimer !== undefined) return
-      bulkTimer = scope.runInAsyncScope(setTimeout, undefined, pump, BULK_MS)
+      bulkTimer = scope.runInAsyncScope(setTimeout, undefined, endWaiting, BULK_MS)
       bulkTimer.unref()
       return
     }
@@ -299,10 +302,6 @@ export function createSentryTracker(options: SentryTrackerOptions): ErrorTracker
 
   function pump(): void {
     isScheduled = false
-    if (bulkTimer !== undefined) {
-      clearTimeout(bulkTimer)
-      bulkTimer = undefined
-    }
     if (isClosed) return
     try {
       const pauseMs = resumeAtMs - performance.now()
@@ -316,6 +315,11 @@ export function createSentryTracker(options: SentryTrackerOptions): ErrorTracker
 
   function wake(): void {
     wakeTimer = undefined
+    pump()
+  }
+
+  function endWaiting(): void {
+    bulkTimer = undefined
     pump()
   }
 
