@@ -36,7 +36,9 @@ for (const format of ['esm', 'cjs']) {
 /** What a start does not need, by the file that its first use loads. */
 const LATER = {
   later_errors: /^errors\/(event|exception|lru|mappings|json-members|scope|scrub|source|stack)/,
-  later_turn: /^(metrics\/runtime|trace\/transaction)/,
+  later_turn:
+    /^(health\/endpoints|metrics\/(http|own|registry|runtime)|request\/(cut-off|upgrade)|trace\/transaction)/,
+  later_verify: /^verify-routes/,
   later_tracker: /^errors\/trackers\/(?!sentry-sdk|dsn)/,
   later_pretty: /^log\/pretty/,
   later_scrape: /^metrics\/(aggregate|endpoint|exposition|foreign|hub|member|scrape|wire)/,

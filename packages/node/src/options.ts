@@ -322,6 +322,8 @@ const PRESETS = ['telltale', 'ecs', 'gcp', 'datadog', 'pino'] as const
 type Env = Readonly<Record<string, string | undefined>>
 type Raw = Record<string, unknown>
 
+const NOT_GIVEN = { name: '', value: undefined, fromEnv: false } as const
+
 /** Reads values from options and environment and collects what is wrong with them. */
 class Reader {
   readonly faults: Fault[] = []
@@ -352,7 +354,7 @@ class Reader {
       const value = this.env[name]
       if (value !== undefined && value !== '') return { name, value, fromEnv: true }
     }
-    return { name: `options.${where}${key}`, value: undefined, fromEnv: false }
+    return NOT_GIVEN
   }
 
   number(

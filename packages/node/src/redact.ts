@@ -15,6 +15,11 @@ export type Redactor = {
   isSecretKey(key: string): boolean
   /** Masks Bearer and Basic credentials, JWTs, card numbers, URL userinfo, secret `key=value` pairs. */
   text(value: string): string
+  /**
+   * As `text`, for an ASCII text without control characters, long runs of digits, `eyJ`, and `Bearer `
+   * or `Basic `: no regular expression is compiled for it.
+   */
+  pairs(value: string): string
   /** Removes userinfo, masks the values of secret query keys; the keys stay. */
   url(value: string): string
   /**
@@ -80,6 +85,15 @@ function words(key: string): string[] {
   return found === null ? [] : found.map((word) => word.toLowerCase())
 }
 
+/** Most keys: nothing to take apart. */
+function isOneWord(key: string): boolean {
+  for (let i = 0; i < key.length; i++) {
+    const code = key.charCodeAt(i)
+    if (code < 97 || code > 122) return false
+  }
+  return key.length <= 256
+}
+
 /** Compiles the redaction rules: the built-in lists and the user's own. */
 export function createRedactor(settings: Settings['redact']): Redactor {
   const names = new Set(SECRET_NAMES)
@@ -92,6 +106,7 @@ export function createRedactor(settings: Settings['redact']): Redactor {
   const known = new Map<string, boolean>()
 
   function judge(key: string): boolean {
+    if (isOneWord(key)) return names.has(key) && !allowed.has(key)
     const parts = words(key)
     if (parts.length === 0 || allowed.has(parts.join(''))) return false
     let end = parts.length
@@ -131,7 +146,12 @@ export function createRedactor(settings: Settings['redact']): Redactor {
     return isSecretKey(plain) || (inQuery && QUERY_ONLY.has(words(plain).join('')))
   }
 
-  function pairs(text: string): string {
+  function pairs(value: string): string {
+    const out = value.includes('=') || value.includes(':') ? maskPairs(value) : value
+    return out.includes('@') && out.includes('://') ? out.replace(USERINFO, `$1${MASK}@`) : out
+  }
+
+  function maskPairs(text: string): string {
     let out = ''
     let copied = 0
     for (let i = 1; i < text.length; i++) {
@@ -162,10 +182,7 @@ export function createRedactor(settings: Settings['redact']): Redactor {
   }
 
   function text(value: string): string {
-    let out = value
-    if (out.includes('=') || out.includes(':')) out = pairs(out)
-    if (out.includes('@') && out.includes('://')) out = out.replace(USERINFO, `$1${MASK}@`)
-    out = out.replace(CREDENTIALS, maskCredentials)
+    let out = pairs(value).replace(CREDENTIALS, maskCredentials)
     if (out.includes('eyJ')) out = out.replace(DOTTED, maskJwt)
     out = out.replace(DIGITS, maskCards)
     for (const pattern of patterns) {
@@ -203,7 +220,7 @@ export function createRedactor(settings: Settings['redact']): Redactor {
     return value
   }
 
-  return { isSecretKey, text, url, element, patterned: patterns.length > 0 }
+  return { isSecretKey, text, pairs, url, element, patterned: patterns.length > 0 }
 }
 
 function isQuote(code: number): boolean {

@@ -139,7 +139,9 @@ function build(settings: Settings): Telltale {
       try {
         if (settings.trace.format === 'stream' && tracker.span !== undefined) {
           for (const span of writer().spans(unit, outcome)) tracker.span(span)
-        } else tracker.transaction?.(writer().transaction(unit, outcome))
+        } else if (!tracker.refusesTransaction?.()) {
+          tracker.transaction?.(writer().transaction(unit, outcome))
+        }
       } catch (error) {
         reportFault('TELLTALE_E_TRACKER_CALLBACK', error)
       }
@@ -160,10 +162,13 @@ function build(settings: Settings): Telltale {
     }
   }
 
-  const verifyRoutes = createVerifyRoutes(settings.verifyToken, {
-    log,
-    setUser: (user) => errors.setUser(user),
-  })
+  const verifyRoutes =
+    settings.verifyToken === ''
+      ? undefined
+      : createVerifyRoutes(settings.verifyToken, {
+          log,
+          setUser: (user) => errors.setUser(user),
+        })
   const entrance = createEntrance(settings.request, {
     decide: (method, path, parent) => decide(method, path, parent?.sampled),
     started(unit) {

@@ -76,6 +76,8 @@ export type ErrorTracker = {
   capture(event: ErrorEvent, hint: { readonly originalException: unknown }): void
   /** Takes a transaction payload (Sentry's transaction event as JSON text). Absent: no traces. */
   transaction?(json: string): void
+  /** True when a transaction would go nowhere, so that it need not be written; a loss is counted then. Absent: never. */
+  refusesTransaction?(): boolean
   /** Takes one span v2 as JSON text; used when trace.format is 'stream'. */
   span?(json: string): void
   checkIn?(json: string): void

@@ -14,6 +14,7 @@
  * - A result expires after 2.5 intervals: `stale`.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { once } from '../builtin.js'
 import { reportFault, TelltaleError } from '../faults.js'
 import {
   type HealthCheck,
@@ -351,18 +352,22 @@ export function createHealth(settings: Settings, deps: HealthDeps): Health {
     })
   }
 
-  const endpoints = createEndpoints(settings.health, {
-    whenFresh,
-    verdict,
-    hasStarted: () => {
-      if (waitForStarted) return isStarted
-      hasBeenReady ||= isStarted || verdict().status !== 'fail'
-      return hasBeenReady
-    },
-  })
+  // At the first probe: their code is loaded then.
+  const endpoints = once(() =>
+    createEndpoints(settings.health, {
+      whenFresh,
+      verdict,
+      hasStarted: () => {
+        if (waitForStarted) return isStarted
+        hasBeenReady ||= isStarted || verdict().status !== 'fail'
+        return hasBeenReady
+      },
+    }),
+  )
 
   return {
-    handle: settings.health.enabled ? endpoints : () => false,
+    handle: (request, response, path) =>
+      settings.health.enabled && endpoints()(request, response, path),
     verdict,
     add(name, check) {
       if (checks.has(name)) {

@@ -82,6 +82,8 @@ CLASSES[121] = 6
 const ESCAPE = 1
 const SUSPECT = 2
 const WIDE = 4
+/** What may be the name and value of a secret, or the credentials of a URL. */
+const PAIR = 8
 
 /**
  * One look at each character: whether the text needs escaping, may hold a secret, or is not ASCII.
@@ -116,12 +118,12 @@ function scan(text: string): number {
     } else {
       digits = 0
       if (kind === 1) found |= ESCAPE
-      else if (kind === 4) found |= SUSPECT
+      else if (kind === 4) found |= PAIR
       else if (kind === 5) {
         const after = text.charCodeAt(i + 1)
         const before = text.charCodeAt(i - 1)
         if (after === 32 || after === 34 || after === 39 || after === 92 || before === 34)
-          found |= SUSPECT
+          found |= PAIR
       } else if (text.charCodeAt(i - 1) === 101 && text.charCodeAt(i + 1) === 74) found |= SUSPECT
     }
   }
@@ -168,13 +170,20 @@ export function createEncoder(options: EncoderOptions): LineEncoder {
   let isPlain = false
   let ancestors: object[] = []
 
+  /** `flags` of the text, as `scan` finds them. */
+  function redacted(text: string, flags: number): string {
+    if (patterned || (flags & SUSPECT) !== 0) return redactor.text(text)
+    if ((flags & PAIR) === 0) return text
+    return flags === PAIR ? redactor.pairs(text) : redactor.text(text)
+  }
+
   function key(name: string): Key {
     const known = keys.get(name)
     if (known !== undefined) return known
     const long = name.length > MAX_KEY_LENGTH
     const shown = long ? `${name.slice(0, MAX_KEY_LENGTH)}…${name.length}` : name
     const flags = scan(shown)
-    const masked = flags & SUSPECT || patterned ? redactor.text(shown) : shown
+    const masked = redacted(shown, flags)
     const json = (flags & ESCAPE) === 0 && masked === shown ? `"${shown}"` : escaped(masked)
     const made: Key = {
       first: `${json}:`,
@@ -205,7 +214,7 @@ export function createEncoder(options: EncoderOptions): LineEncoder {
       budget -= length + 2
       return `"${text}"`
     }
-    const clean = (flags & SUSPECT) !== 0 || patterned ? redactor.text(text) : text
+    const clean = redacted(text, flags)
     const json = (flags & ESCAPE) === 0 && clean === text ? `"${text}"` : escaped(clean)
     const bytes = (flags & WIDE) === 0 ? json.length : Buffer.byteLength(json)
     if (bytes > budget) return cut(text)

@@ -26,7 +26,7 @@ export type Fleet = {
 
 /** What the fleet needs of the scraper. */
 export type FleetDeps = {
-  readonly registry: Registry
+  registry(): Registry
   readonly maxSeries: number
   read(budgetMs: number): Promise<Readings>
   /** The text of a scrape, without its end and without the application's own registries. */
@@ -43,7 +43,7 @@ function asHub({ registry, maxSeries, core }: FleetDeps): Fleet {
   let hub: Hub | undefined
   // Made for the first of the others: most processes have none.
   const theHub = (): Hub => {
-    hub ??= createHub(registry, maxSeries, (peer, id, message) => {
+    hub ??= createHub(registry(), maxSeries, (peer, id, message) => {
       void sendText(peer, id, core(message.format, message.budgetMs))
     })
     return hub
@@ -86,7 +86,7 @@ function asHub({ registry, maxSeries, core }: FleetDeps): Fleet {
 function asWorker(deps: FleetDeps): Fleet {
   const uplink = openPrimary((message) => member.receive(message))
   const threads: Threads = relayThreads(deps, (id, message) => member.relay(nameOf(id), message))
-  const member = createMember(deps.registry, deps.read, uplink, true, threads.sendAll)
+  const member = createMember(deps.registry(), deps.read, uplink, true, threads.sendAll)
   return withMember(() => member, uplink, threads, member.push)
 }
 
@@ -110,13 +110,13 @@ function asThread({ registry, read }: FleetDeps): Fleet {
     (message) => member?.receive(message),
     () => {
       member?.stop()
-      member = createMember(registry, read, uplink, true, () => undefined)
+      member = createMember(registry(), read, uplink, true, () => undefined)
     },
   )
   const onExit = (): void => {
     // A thread may end before the main one has heard of it: making a member sends all it has.
     if (member === undefined) {
-      createMember(registry, read, uplink.last, false, () => undefined).stop()
+      createMember(registry(), read, uplink.last, false, () => undefined).stop()
     } else member.push()
   }
   return withMember(() => member, uplink, undefined, onExit)

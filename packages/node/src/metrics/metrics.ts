@@ -1,12 +1,13 @@
 /** The metrics of a process: its registry, what the kit records by itself, and `/metrics`. */
 import { once } from '../builtin.js'
-import { faultCounts, guarded } from '../faults.js'
+import { guarded } from '../faults.js'
 import type { Settings } from '../options.js'
 import { createEndpoint, type Endpoint } from './endpoint.js'
 import { CONTENT_TYPES, chooseFormat } from './exposition.js'
 import { type Fleet, joinFleet } from './fleet.js'
 import { createHttpMetrics, type HttpMetrics } from './http.js'
-import { type CollectedMetric, createRegistry, type Registry, readerErrors } from './registry.js'
+import { registerOwn } from './own.js'
+import { type CollectedMetric, createRegistry, type Registry } from './registry.js'
 import { createRuntimeMetrics, type RuntimeMetrics } from './runtime.js'
 import { createScraper } from './scrape.js'
 
@@ -42,27 +43,35 @@ export type Metrics = Pick<Registry, 'counter' | 'gauge' | 'histogram' | 'collec
  */
 export function createMetrics(settings: Settings, isTraced: boolean): Metrics {
   const { enabled, maxSeries, registries, runtime } = settings.metrics
-  const registry = createRegistry(maxSeries)
-  const http = once(() => (enabled ? createHttpMetrics(registry, isTraced) : IDLE))
+  let made: Registry | undefined
+  const waiting: (() => void)[] = []
+  /** Made when somebody records or looks, with all that was to be in it: no start waits for that. */
+  function registry(): Registry {
+    if (made === undefined) {
+      made = createRegistry(maxSeries)
+      for (const register of waiting) guarded(register)
+    }
+    return made
+  }
+  const http = once(() => (enabled ? createHttpMetrics(registry(), isTraced) : IDLE))
   let observers: RuntimeMetrics | undefined
   let isClosed = !enabled || !runtime
   const observe = (): RuntimeMetrics | undefined => {
-    if (!isClosed) observers ??= createRuntimeMetrics(registry)
+    if (!isClosed) observers ??= createRuntimeMetrics(registry())
     return observers
   }
   // A turn later, or at the first scrape: the observers cost a service's start three milliseconds.
   if (!isClosed) setImmediate(guarded, observe).unref()
-  registry.later(() => {
+  waiting.push(() => {
     http()
-    registerLosses(registry)
-    readerErrors(registry)
+    registerOwn(registry())
   })
   let fleet: Fleet | undefined
   let endpoint: Endpoint | undefined
   // At the first scrape, or when `prepare` is called: their code is loaded then.
   const theScraper = once(() =>
     createScraper(
-      registry,
+      registry(),
       registries,
       () => observe()?.sample(),
       () => fleet,
@@ -73,13 +82,16 @@ export function createMetrics(settings: Settings, isTraced: boolean): Metrics {
     return endpoint
   }
   return {
-    counter: registry.counter,
-    gauge: registry.gauge,
-    histogram: registry.histogram,
-    collect: registry.collect,
-    collectLater: (metric) => registry.later(() => registry.collect(metric)),
+    counter: (options) => registry().counter(options),
+    gauge: (options) => registry().gauge(options),
+    histogram: (options) => registry().histogram(options),
+    collect: (metric) => registry().collect(metric),
+    collectLater(metric) {
+      if (made === undefined) waiting.push(() => registry().collect(metric))
+      else made.collect(metric)
+    },
     get families() {
-      return registry.families
+      return registry().families
     },
     requestStarted: () => http().requestStarted(),
     requestFinished: (record) => http().requestFinished(record),
@@ -118,51 +130,3 @@ export function createMetrics(settings: Settings, isTraced: boolean): Metrics {
 }
 
 const IDLE: HttpMetrics = { requestStarted() {}, requestFinished() {} }
-
-function registerLosses(registry: Registry): void {
-  registry.collect({
-    name: 'telltale_faults_total',
-    help: 'Faults of the kit, by code.',
-    type: 'counter',
-    labelNames: ['code'],
-    read(add) {
-      for (const [code, count] of faultCounts()) add(count, { code })
-    },
-  })
-  registry.collect({
-    name: 'telltale_metrics_series',
-    help: 'Label sets of each metric that has labels; metrics.maxSeries is the limit.',
-    type: 'gauge',
-    across: 'max',
-    labelNames: ['metric'],
-    read(add) {
-      for (const family of registry.families.values()) {
-        if (!family.collected && family.labelNames.length > 0) {
-          add(family.rows.length, { metric: family.sampleName })
-        }
-      }
-    },
-  })
-  registry.collect({
-    name: 'telltale_metrics_dropped_series_total',
-    help: 'Recordings whose label set was beyond metrics.maxSeries; they are in the _overflow row.',
-    type: 'counter',
-    labelNames: ['metric'],
-    read(add) {
-      for (const family of registry.families.values()) {
-        if (family.dropped > 0) add(family.dropped, { metric: family.sampleName })
-      }
-    },
-  })
-  registry.collect({
-    name: 'telltale_metrics_ignored_values_total',
-    help: 'Values that a metric cannot take: negative, not finite, too large, unreadable labels.',
-    type: 'counter',
-    labelNames: ['metric'],
-    read(add) {
-      for (const family of registry.families.values()) {
-        if (family.ignored > 0) add(family.ignored, { metric: family.sampleName })
-      }
-    },
-  })
-}

@@ -4,7 +4,7 @@
  * A family holds at most `maxSeries` label sets. What comes beyond is recorded in one more row whose
  * label values are all `_overflow`, so that totals stay exact while memory stays bounded.
  */
-import { guarded, reportFault, show, TelltaleError } from '../faults.js'
+import { reportFault, show, TelltaleError } from '../faults.js'
 
 export type MetricType = 'counter' | 'gauge' | 'histogram'
 export type LabelValue = string | number | boolean
@@ -462,8 +462,6 @@ export type Registry = {
   histogramFamily(options: HistogramOptions<string>): Family
   /** Adds a reader to a collected metric; returns the function that takes it away again. */
   collect<L extends string = never>(metric: CollectedMetric<L>): () => void
-  /** Runs `register` before anything else is registered, or anybody looks: a start need not wait for it. */
-  later(register: () => void): void
   /** In order of registration. */
   readonly families: ReadonlyMap<string, Family>
   /** True when a family or one of its samples bears this name. */
@@ -478,14 +476,6 @@ export function createRegistry(maxSeries: number): Registry {
   const families = new Map<string, Family>()
   const taken = new Map<string, string>()
   const instruments = new Map<Family, unknown>()
-  let waiting: (() => void)[] = []
-
-  function runWaiting(): void {
-    if (waiting.length === 0) return
-    const all = waiting
-    waiting = []
-    for (const register of all) guarded(register)
-  }
 
   function family(
     type: MetricType,
@@ -493,7 +483,6 @@ export function createRegistry(maxSeries: number): Registry {
     collected: boolean,
     buckets: readonly number[],
   ): Family {
-    runWaiting()
     validate(options, buckets)
     const across = options.across ?? 'sum'
     const name =
@@ -581,17 +570,8 @@ export function createRegistry(maxSeries: number): Registry {
         of.readers.delete(reader)
       }
     },
-    later(register) {
-      waiting.push(register)
-    },
-    get families() {
-      runWaiting()
-      return families
-    },
-    isTaken(name) {
-      runWaiting()
-      return taken.has(name)
-    },
+    families,
+    isTaken: (name) => taken.has(name),
   }
 }
 

@@ -187,3 +187,17 @@ test('line: first in, first out, whatever its size', () => {
     }),
   )
 })
+
+test('answers: the same head again is read as before, another one is not', () => {
+  const wire = (limits) =>
+    `HTTP/1.1 200 OK\r\nX-Sentry-Rate-Limits: ${limits}\r\nContent-Length: 2\r\n\r\n{}`
+  const { answers } = read([
+    wire('60:error'),
+    wire('60:error') + wire('90:error'),
+    wire('60:error'),
+  ])
+  assert.deepEqual(
+    answers.map(({ rateLimits }) => rateLimits),
+    ['60:error', '60:error', '90:error', '60:error'],
+  )
+})

@@ -80,9 +80,10 @@ export function openConnection<T extends Sendable>(
   let isOver = false
   let ending: Ending | undefined
   let lastMs = performance.now()
+  let readMs = lastMs
 
   const reader = createAnswerReader((answer) => {
-    lastMs = performance.now()
+    lastMs = readMs
     const item = waiting.shift()
     if (item === undefined) {
       fail('broken', 'an answer came without a request')
@@ -107,6 +108,7 @@ export function openConnection<T extends Sendable>(
     onread: {
       buffer: memory,
       callback(size: number): boolean {
+        readMs = performance.now()
         if (!reader.push(memory.subarray(0, size))) {
           fail('broken', 'the server did not answer in HTTP/1.1')
         }

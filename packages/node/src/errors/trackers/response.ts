@@ -44,6 +44,52 @@ type State =
   | 'until-close'
   | 'dead'
 
+/** An answer's head; `body` says how what follows ends, in bytes where they were told. */
+type Head = Answer & { readonly body: number | 'chunked' | 'until-close' }
+
+/** Undefined for what is no head of an answer. */
+function parseHead(text: string): Head | undefined {
+  const lines = text.split('\r\n')
+  const match = STATUS_LINE.exec(lines[0] ?? '')
+  if (match === null) return undefined
+  let keepAlive = match[1] === '1'
+  let length: number | undefined
+  let isChunked = false
+  let rateLimits: string | undefined
+  let retryAfter: string | undefined
+  for (const line of lines.slice(1)) {
+    const colon = line.indexOf(':')
+    if (colon < 1) return undefined
+    const value = line.slice(colon + 1).trim()
+    switch (line.slice(0, colon).toLowerCase()) {
+      case 'content-length':
+        if (!/^\d{1,15}$/.test(value)) return undefined
+        if (length !== undefined && length !== Number(value)) return undefined
+        length = Number(value)
+        break
+      case 'transfer-encoding':
+        // Anything but a lone `chunked` cannot be framed here; reading to the close is safe.
+        if (value.toLowerCase() === 'chunked') isChunked = true
+        else keepAlive = false
+        break
+      case 'connection':
+        if (/\bclose\b/i.test(value)) keepAlive = false
+        break
+      case 'x-sentry-rate-limits':
+        rateLimits = rateLimits === undefined ? value : `${rateLimits},${value}`
+        break
+      case 'retry-after':
+        retryAfter = value
+    }
+  }
+  const status = Number(match[2])
+  const isEmpty = status === 204 || status === 304
+  const body = isEmpty ? 0 : isChunked ? 'chunked' : (length ?? 'until-close')
+  // Both framings at once is how answers are smuggled: believe chunked, do not reuse.
+  if (body === 'until-close' || (body === 'chunked' && length !== undefined)) keepAlive = false
+  return { status, rateLimits, retryAfter, keepAlive, body }
+}
+
 /** Starts at the first byte of a connection's answers. */
 export function createAnswerReader(onAnswer: (answer: Answer) => void): AnswerReader {
   let state: State = 'head'
@@ -53,6 +99,9 @@ export function createAnswerReader(onAnswer: (answer: Answer) => void): AnswerRe
   let left = 0
   let bodyBytes = 0
   let interim = 0
+  // A server's heads differ in their date only, which comes thousands of times a second the same.
+  let lastHead: Buffer | undefined
+  let lastParsed: Head | undefined
 
   function finish(): void {
     const done = answer
@@ -71,89 +120,29 @@ export function createAnswerReader(onAnswer: (answer: Answer) => void): AnswerRe
     if (done !== undefined) onAnswer({ ...done, keepAlive: false })
   }
 
-  function readHead(text: string): void {
-    const lines = text.split('\r\n')
-    const match = STATUS_LINE.exec(lines[0] ?? '')
-    if (match === null) {
+  function readHead(bytes: Buffer, start: number, end: number): void {
+    if (lastHead === undefined || bytes.compare(lastHead, 0, lastHead.length, start, end) !== 0) {
+      lastHead = Buffer.from(bytes.subarray(start, end))
+      lastParsed = parseHead(lastHead.toString('latin1'))
+    }
+    const head = lastParsed
+    if (head === undefined) {
       abandon()
       return
     }
-    const status = Number(match[2])
-    let keepAlive = match[1] === '1'
-    let length = -1
-    let isChunked = false
-    let rateLimits: string | undefined
-    let retryAfter: string | undefined
-    for (let i = 1; i < lines.length; i++) {
-      const line = lines[i] as string
-      const colon = line.indexOf(':')
-      if (colon < 1) {
-        abandon()
-        return
-      }
-      const name = line.slice(0, colon).toLowerCase()
-      switch (name) {
-        case 'content-length': {
-          const value = line.slice(colon + 1).trim()
-          if (!/^\d{1,15}$/.test(value)) {
-            abandon()
-            return
-          }
-          if (length !== -1 && length !== Number(value)) {
-            abandon()
-            return
-          }
-          length = Number(value)
-          break
-        }
-        case 'transfer-encoding':
-          // Anything but a lone `chunked` cannot be framed here; reading to the close is safe.
-          if (
-            line
-              .slice(colon + 1)
-              .trim()
-              .toLowerCase() === 'chunked'
-          )
-            isChunked = true
-          else keepAlive = false
-          break
-        case 'connection':
-          if (/\bclose\b/i.test(line.slice(colon + 1))) keepAlive = false
-          break
-        case 'x-sentry-rate-limits': {
-          const value = line.slice(colon + 1).trim()
-          rateLimits = rateLimits === undefined ? value : `${rateLimits},${value}`
-          break
-        }
-        case 'retry-after':
-          retryAfter = line.slice(colon + 1).trim()
-      }
-    }
-    if (status < 200) {
+    if (head.status < 200) {
       // 101 would change the protocol, which nobody asked for.
-      if (status === 101 || ++interim > MAX_INTERIM) {
-        abandon()
-        return
-      }
+      if (head.status === 101 || ++interim > MAX_INTERIM) abandon()
       return
     }
-    answer = { status, rateLimits, retryAfter, keepAlive }
-    if (status === 204 || status === 304) {
-      finish()
-      return
-    }
-    if (isChunked) {
-      // Both framings at once is how answers are smuggled: believe chunked, do not reuse.
-      if (length !== -1) answer = { ...answer, keepAlive: false }
-      state = 'chunk-size'
-    } else if (length === 0) finish()
-    else if (length > MAX_BODY_BYTES) abandon()
-    else if (length > 0) {
-      left = length
+    answer = head
+    if (head.body === 0) finish()
+    else if (head.body === 'chunked') state = 'chunk-size'
+    else if (head.body === 'until-close') state = 'until-close'
+    else if (head.body > MAX_BODY_BYTES) abandon()
+    else {
+      left = head.body
       state = 'length'
-    } else {
-      answer = { ...answer, keepAlive: false }
-      state = 'until-close'
     }
   }
 
@@ -191,9 +180,9 @@ export function createAnswerReader(onAnswer: (answer: Answer) => void): AnswerRe
             else keep(bytes, at)
             return state !== ('dead' as State)
           }
-          const text = bytes.toString('latin1', at, end)
+          const start = at
           at = end + 4
-          readHead(text)
+          readHead(bytes, start, end)
           break
         }
         case 'length':

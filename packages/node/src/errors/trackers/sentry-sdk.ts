@@ -122,6 +122,10 @@ export function preferSentryClient(makeOwn: (() => ErrorTracker) | undefined): E
   if (makeOwn === undefined) return { ...tracker, isActive: hasSentryClient }
   return {
     ...tracker,
+    refusesTransaction() {
+      const one = chosen()
+      return one?.transaction === undefined || one.refusesTransaction?.() === true
+    },
     transaction: (json) => chosen()?.transaction?.(json),
     span: (json) => chosen()?.span?.(json),
     checkIn: (json) => chosen()?.checkIn?.(json),

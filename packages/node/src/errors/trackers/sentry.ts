@@ -88,6 +88,8 @@ const BULK_BACKLOG = 1024
 const MAX_COMPRESSING = 4
 /** Memory an item costs besides its text. */
 const ITEM_OVERHEAD_BYTES = 256
+/** Less room than this and a transaction is not even written: most would not fit. */
+const USUAL_TRANSACTION_BYTES = 2048
 /**
  * From here bodies are gzipped. Transactions come by the thousand: compressing 2 kB costs several
  * times the CPU of sending it, so only large ones are.
@@ -657,6 +659,13 @@ export function createSentryTracker(options: SentryTrackerOptions): ErrorTracker
         count('internal_sdk_error', category, 1, true)
         reportFault('TELLTALE_E_INTERNAL', error)
       }
+    },
+    refusesTransaction() {
+      const isLimited = limits.isLimited('transaction', performance.now())
+      const isFull = heldBytes + USUAL_TRANSACTION_BYTES > options.maxQueueBytes
+      if (!isLimited && !isFull) return false
+      count(isLimited ? 'ratelimit_backoff' : 'queue_overflow', 'transaction', 1, true)
+      return true
     },
     transaction(json) {
       admit('transaction', 'transaction', '', json, 1)
