@@ -63,8 +63,8 @@ export async function measureGrowth({ rounds, seconds }, sink, progress) {
   return points
 }
 
-/** The same service whose tracker answers, hangs, or refuses the connection. */
-export async function measureTracker({ rounds, seconds, variants }, sink, progress) {
+/** The same service whose tracker answers, hangs, or refuses the connection; `warm` rounds do not count. */
+export async function measureTracker({ warm, rounds, seconds, variants }, sink, progress) {
   const points = []
   const hanging = await startSink('hang')
   const refusing = { ...sink, dsn: (project) => sink.dsn(project).replace(/:\d+\//, ':9/') }
@@ -75,18 +75,17 @@ export async function measureTracker({ rounds, seconds, variants }, sink, progre
       const server = await startFastify(name, its)
       server.go()
       await proveRequests(server, 'json')
-      await load({ port: server.port, path: users, seconds: 3 })
       server.stop()
       servers.push([x, server])
     }
-    for (let round = 1; round <= rounds; round++) {
-      progress(`tracker: ${name} round ${round}/${rounds}`)
+    for (let round = 1 - warm; round <= rounds; round++) {
+      progress(`tracker: ${name} ${round < 1 ? 'warm-up' : `round ${round}/${rounds}`}`)
       for (let i = 0; i < servers.length; i++) {
-        const [x, server] = servers[(i + round) % servers.length]
+        const [x, server] = servers[(i + round + warm) % servers.length]
         server.go()
         const { figures } = await measure(server, { path: users, seconds })
         server.stop()
-        points.push({ curve: 'tracker', x, variant: name, round, ...figures })
+        if (round >= 1) points.push({ curve: 'tracker', x, variant: name, round, ...figures })
       }
     }
     await Promise.all(servers.map(([, server]) => server.end()))

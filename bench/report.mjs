@@ -22,15 +22,13 @@ const LATEST = join(HERE, 'results/latest.json')
 /** How, when, where and with what it was measured. */
 export function method({ when, machine, node, isPinned, loader, plan, versions }) {
   const { json, work } = plan.warm
-  // Results of before say one number for everybody.
-  const warm = Array.isArray(json)
-    ? `twice ${json[0]} s (${json[1]} s where traces are sent; once, ${work[0]} and ${work[1]} s, where there are hops)`
-    : `${json} s (${work} s where there are hops)`
   const seldom =
-    (plan.seldom ?? []).length === 0 ? '' : ` In every third round only: ${plan.seldom.join(', ')}.`
+    (plan.seldom ?? []).length === 0
+      ? ''
+      : ` In every fourth round only: ${plan.seldom.join(', ')}.`
   return [
     `${when.slice(0, 10)} · Node ${node} · ${machine}${isPinned ? ', server on CPU 0, load on CPU 1' : ', not pinned'}`,
-    `${plan.rounds} rounds of ${plan.seconds} s, ${plan.connections} keep-alive connections by ${loader}; each variant a process of its own, interleaved round by round, the others stopped meanwhile; a check of its answers, lines, counters and traces before each window; ${warm} of load come before and are not counted.${seldom}`,
+    `${plan.rounds} rounds of ${plan.seconds} s, ${plan.connections} keep-alive connections by ${loader}; each variant a process of its own, interleaved round by round, the others stopped meanwhile; a check of its answers, lines, counters and traces before each window; ${json} more of a second (${work} where there are hops) come before and are not counted.${seldom}`,
     ...(loader === 'wrk'
       ? []
       : [

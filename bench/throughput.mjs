@@ -9,6 +9,11 @@ import { FRAMEWORKS, variantOn, WORKLOADS } from './variants.mjs'
 /** Requests a second of the steady load: what a bare Express has no trouble with on a small machine. */
 export const PACE = 2000
 
+/** What is `seldom` takes part in the first of so many rounds. */
+const SELDOM = 4
+/** Length of the windows that are not counted. */
+const WARM_SECONDS = 1
+
 const round = (value, digits) => Number(value.toFixed(digits))
 
 /** One window of one server that is running; null for what a window without an answer cannot tell. */
@@ -38,10 +43,6 @@ async function proveAgain(server, workload, progress) {
     return 2 * (await proveRequests(server, workload))
   }
 }
-
-/** Seconds of load in which V8 compiles a server; what one traced request in five runs takes longer. */
-const warmSeconds = ({ variant }, [usual, whereTraced]) =>
-  variant.sends.includes('traces') ? whereTraced : usual
 
 /** What a server has printed and sent so far, once it has had a moment to deliver. */
 const delivered = async (server, sink) => ({
@@ -77,42 +78,31 @@ export async function measureThroughput(plan, sink, progress) {
         server.go()
         await proveErrors(server, sink)
         before.set(server, await delivered(server, sink))
-        const proved = await proveRequests(server, workload)
-        const { requests: warm } = await load({
-          port: server.port,
-          path,
-          seconds: warmSeconds(server, plan.warm[workload]),
-        })
-        requests.set(server, proved + warm)
-        await proveTraces(server, sink, before.get(server).traces)
+        requests.set(server, 0)
         server.stop()
       }
-      // Once more: after a pause a tracker's connection is a new one, for which V8 compiles anew.
-      for (const server of workload === 'json' ? servers : []) {
-        server.go()
-        const seconds = warmSeconds(server, plan.warm[workload])
-        const { requests: warm } = await load({ port: server.port, path, seconds })
-        requests.set(server, requests.get(server) + warm)
-        server.stop()
-      }
-      for (let turn = 1; turn <= plan.rounds; turn++) {
-        progress(`${framework} ${workload} round ${turn}/${plan.rounds}`)
+      // Rounds up to 0 are like the others and not counted: V8 compiles a server, and compiles it anew
+      // when connections close, others come and somebody looks at it in between.
+      for (let turn = 1 - plan.warm[workload]; turn <= plan.rounds; turn++) {
+        const isCounted = turn >= 1
+        progress(
+          `${framework} ${workload} ${isCounted ? `round ${turn}/${plan.rounds}` : 'warm-up'}`,
+        )
         // Each round begins with another variant, so that none always follows the same one.
         for (let i = 0; i < servers.length; i++) {
-          const server = servers[(i + turn) % servers.length]
-          const isThird = turn % 3 === 1
-          if (!isThird && isSeldom(framework, workload, server.variant.name)) continue
+          const server = servers[(i + turn + plan.warm[workload]) % servers.length]
+          const isTheirs = !isSeldom(framework, workload, server.variant.name)
+          if (isCounted && !isTheirs && turn % SELDOM !== 1) continue
           server.output.trim()
           server.go()
           const proved = await proveAgain(server, workload, progress)
-          const { requests: count, figures } = await measure(server, {
-            path,
-            seconds: plan.seconds,
-          })
+          const seconds = isCounted ? plan.seconds : WARM_SECONDS
+          const { requests: count, figures } = await measure(server, { path, seconds })
           requests.set(server, requests.get(server) + proved + count)
+          if (turn === 0) await proveTraces(server, sink, before.get(server).traces)
           const variant = server.variant.name
-          rows.push({ framework, workload, variant, round: turn, ...figures })
-          if (workload === 'json' && plan.paced.includes(variant)) {
+          if (isCounted) rows.push({ framework, workload, variant, round: turn, ...figures })
+          if (isCounted && workload === 'json' && plan.paced.includes(variant)) {
             const steady = { port: server.port, path, rate: PACE, seconds: plan.seconds }
             const { requests: more, p50, p99 } = await pace(steady)
             requests.set(server, requests.get(server) + more)
