@@ -22,7 +22,7 @@ const ESSENTIAL = ['bare', 'telltale', 'hand-wired']
 /**
  * `warm`: rounds before the first that counts; `paced`: who is also asked at a steady rate; `leaves`:
  * framework or variant of a workload; `seldom`: framework, workload or variant that takes part in every
- * fourth round only. What no budget of the
+ * fourth round only, and in three of `warm`. What no budget of the
  * design asks for is left out where there is no time for it, and what keeps far from its budget is
  * measured less often than a p99, which moves most.
  */
@@ -197,7 +197,7 @@ try {
   Object.assign(results, await measureThroughput(plan, sink, progress))
   if (!isPartial) {
     results.micro = await measureMicro(mode === 'quick', sink, progress)
-    const window = { seconds: mode === 'quick' ? 1 : 2, warm: 3, rounds: 5 }
+    const window = { seconds: mode === 'quick' ? 1 : 2, warm: 2, rounds: 5 }
     const troubled = mode === 'complete' ? ['telltale', 'hand-wired'] : ['telltale']
     results.growth = await measureTracker({ ...window, variants: troubled }, sink, progress)
     if (mode === 'complete') {

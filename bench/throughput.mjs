@@ -9,8 +9,9 @@ import { FRAMEWORKS, variantOn, WORKLOADS } from './variants.mjs'
 /** Requests a second of the steady load: what a bare Express has no trouble with on a small machine. */
 export const PACE = 2000
 
-/** What is `seldom` takes part in the first of so many rounds. */
+/** What is `seldom` takes part in the first of so many rounds, and in so many that are not counted. */
 const SELDOM = 4
+const SELDOM_WARM = 3
 /** Length of the windows that are not counted. */
 const WARM_SECONDS = 1
 
@@ -49,6 +50,19 @@ const delivered = async (server, sink) => ({
   lines: server.output.lines(),
   traces: (await sink.counts(server.project)).traces,
 })
+
+/** Waits until nothing more is delivered: a third of a second without a line or a trace, at most 1.5. */
+async function settle(servers, sink) {
+  const look = async () =>
+    JSON.stringify(await Promise.all(servers.map((one) => delivered(one, sink))))
+  let seen = await look()
+  for (let i = 0; i < 5; i++) {
+    await sleep(300)
+    const now = await look()
+    if (now === seen) return
+    seen = now
+  }
+}
 
 /**
  * Measures, and returns the rows; the times under a steady load, for the simple answer; and, for each
@@ -91,8 +105,8 @@ export async function measureThroughput(plan, sink, progress) {
         // Each round begins with another variant, so that none always follows the same one.
         for (let i = 0; i < servers.length; i++) {
           const server = servers[(i + turn + plan.warm[workload]) % servers.length]
-          const isTheirs = !isSeldom(framework, workload, server.variant.name)
-          if (isCounted && !isTheirs && turn % SELDOM !== 1) continue
+          const isTheirs = isCounted ? turn % SELDOM === 1 : turn > -SELDOM_WARM
+          if (!isTheirs && isSeldom(framework, workload, server.variant.name)) continue
           server.output.trim()
           server.go()
           const proved = await proveAgain(server, workload, progress)
@@ -113,7 +127,7 @@ export async function measureThroughput(plan, sink, progress) {
         }
       }
       for (const server of servers) server.go()
-      await sleep(1500)
+      await settle(servers, sink)
       for (const server of servers) {
         const { variant } = server
         const after = await delivered(server, sink)
