@@ -102,9 +102,11 @@ export async function measureThroughput(plan, sink, progress) {
         progress(
           `${framework} ${workload} ${isCounted ? `round ${turn}/${plan.rounds}` : 'warm-up'}`,
         )
-        // Each round begins with another variant, so that none always follows the same one.
+        // Each round begins with another variant, so that none always follows the same one; round 0 with
+        // the last, so that the long pauses of the others, when a tracker is left, come before it counts.
+        const first = turn - 1 + servers.length * (plan.warm[workload] + 1)
         for (let i = 0; i < servers.length; i++) {
-          const server = servers[(i + turn + plan.warm[workload]) % servers.length]
+          const server = servers[(first + i) % servers.length]
           const isTheirs = isCounted ? turn % SELDOM === 1 : turn > -SELDOM_WARM
           if (!isTheirs && isSeldom(framework, workload, server.variant.name)) continue
           server.output.trim()
