@@ -42,7 +42,7 @@ const MODES = {
     paced: PACED,
   },
   quick: {
-    rounds: 10,
+    rounds: 9,
     seconds: 1,
     warm: { json: 4, work: 2 },
     variants: ESSENTIAL,
