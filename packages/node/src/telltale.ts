@@ -330,7 +330,7 @@ function build(settings: Settings): Telltale {
     // may have no file left to open, or other files.
     const preparing = setTimeout(() => {
       errors.prepare()
-      if (isTraced) guarded(writer)
+      guarded(writer)
       setImmediate(metrics.prepare).unref()
     }, PREPARE_MS).unref()
     undo.push(() => clearTimeout(preparing))

@@ -94,7 +94,7 @@ test('a service whose files are gone before the kit has loaded the rest is not h
         res.end('ok')
       }).listen(0, '127.0.0.1', async function () {
         const texts = []
-        for (const path of ['', 'metrics'])
+        for (const path of ['', 'metrics', 'api/v1/health/live'])
           texts.push(await (await fetch('http://127.0.0.1:' + this.address().port + '/' + path)).text())
         setTimeout(() => {
           require('node:fs').writeSync(1, JSON.stringify({ ids: ids.map(String), answer, texts, losses: errors.losses() }))
@@ -110,7 +110,7 @@ test('a service whose files are gone before the kit has loaded the rest is not h
     const { ids, answer, texts, losses } = JSON.parse(stdout)
     for (const id of ids) assert.match(id, /^[0-9a-f]{32}$/)
     assert.equal(answer, 'answer')
-    assert.deepEqual(texts, ['ok', 'ok'])
+    assert.deepEqual(texts, ['ok', 'ok', 'ok'])
     assert.deepEqual(losses, { internal_sdk_error: 3 })
   } finally {
     rmSync(folder, { recursive: true, force: true })

@@ -15,7 +15,7 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { once } from '../builtin.js'
-import { reportFault, TelltaleError } from '../faults.js'
+import { guarded, reportFault, TelltaleError } from '../faults.js'
 import {
   type HealthCheck,
   type HealthCheckSettings,
@@ -366,8 +366,15 @@ export function createHealth(settings: Settings, deps: HealthDeps): Health {
   )
 
   return {
-    handle: (request, response, path) =>
-      settings.health.enabled && endpoints()(request, response, path),
+    handle(request, response, path) {
+      let isOurs = false
+      if (settings.health.enabled) {
+        guarded(() => {
+          isOurs = endpoints()(request, response, path)
+        })
+      }
+      return isOurs
+    },
     verdict,
     add(name, check) {
       if (checks.has(name)) {

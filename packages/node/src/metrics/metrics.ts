@@ -60,8 +60,8 @@ export function createMetrics(settings: Settings, isTraced: boolean): Metrics {
     if (!isClosed) observers ??= createRuntimeMetrics(registry())
     return observers
   }
-  // A turn later, or at the first scrape: the observers cost a service's start three milliseconds.
-  if (!isClosed) setImmediate(guarded, observe).unref()
+  // A turn later, or at the first request or scrape: the observers cost a start three milliseconds.
+  if (enabled) setImmediate(guarded, () => observe() ?? registry()).unref()
   waiting.push(() => {
     http()
     registerOwn(registry())
