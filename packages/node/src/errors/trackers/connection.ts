@@ -62,9 +62,9 @@ export type Deadlines = {
 
 /** `at` of an item whose text is in `payload`. */
 const NOWHERE = -1
-/** Two thirds of a full pipeline are in it; what finds no room is written from the heap. */
+/** A full pipeline of usual transactions is in it; what finds no room is written from the heap. */
 const RING_BYTES = 524_288
-/** Answers to a full pipeline are a third of it. */
+/** Half of the answers to a full pipeline. */
 const READ_BYTES = 32_768
 
 /** Opens a connection. Its socket never keeps the process alive. */
