@@ -1,6 +1,7 @@
 /**
  * The kit's options: types, environment, defaults, validation. Options beat environment beats
- * defaults. Everything is checked once, at init, and every fault is reported at once.
+ * defaults. Everything is checked once, at init, and every fault is reported at once. One
+ * file, because every default has its one place here.
  */
 import { readFileSync } from 'node:fs'
 import type { IncomingMessage } from 'node:http'

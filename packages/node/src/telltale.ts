@@ -1,6 +1,6 @@
 /**
  * The composition root: `init` builds every part from the settings, connects them, and keeps the
- * process's one instance on `globalThis`.
+ * process's one instance on `globalThis`. One file, because parts meet nowhere else.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { watchExpress } from './adapters/express.js'

@@ -1,6 +1,6 @@
 /** What the kit counts of itself: its faults, and what its metrics could not take. */
 import { faultCounts } from '../faults.js'
-import { type Registry, readerErrors } from './registry.js'
+import { type Family, type Registry, readerErrors } from './registry.js'
 
 /** Registers them: they exist from the start, zero or not. */
 export function registerOwn(registry: Registry): void {
@@ -27,27 +27,37 @@ export function registerOwn(registry: Registry): void {
       }
     },
   })
-  registry.collect({
-    name: 'telltale_metrics_dropped_series_total',
-    help: 'Recordings whose label set was beyond metrics.maxSeries; they are in the _overflow row.',
-    type: 'counter',
-    labelNames: ['metric'],
-    read(add) {
-      for (const family of registry.families.values()) {
-        if (family.dropped > 0) add(family.dropped, { metric: family.sampleName })
-      }
-    },
-  })
-  registry.collect({
-    name: 'telltale_metrics_ignored_values_total',
-    help: 'Values that a metric cannot take: negative, not finite, too large, unreadable labels.',
-    type: 'counter',
-    labelNames: ['metric'],
-    read(add) {
-      for (const family of registry.families.values()) {
-        if (family.ignored > 0) add(family.ignored, { metric: family.sampleName })
-      }
-    },
-  })
+  countByMetric(
+    registry,
+    'telltale_metrics_dropped_series_total',
+    'Recordings whose label set was beyond metrics.maxSeries; they are in the _overflow row.',
+    (family) => family.dropped,
+  )
+  countByMetric(
+    registry,
+    'telltale_metrics_ignored_values_total',
+    'Values that a metric cannot take: negative, not finite, too large, unreadable labels.',
+    (family) => family.ignored,
+  )
   readerErrors(registry)
+}
+
+function countByMetric(
+  registry: Registry,
+  name: string,
+  help: string,
+  countOf: (family: Family) => number,
+): void {
+  registry.collect({
+    name,
+    help,
+    type: 'counter',
+    labelNames: ['metric'],
+    read(add) {
+      for (const family of registry.families.values()) {
+        const count = countOf(family)
+        if (count > 0) add(count, { metric: family.sampleName })
+      }
+    },
+  })
 }

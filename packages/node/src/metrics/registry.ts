@@ -3,6 +3,7 @@
  *
  * A family holds at most `maxSeries` label sets. What comes beyond is recorded in one more row whose
  * label values are all `_overflow`, so that totals stay exact while memory stays bounded.
+ * One file, because rows, families and the instruments over them share their slabs and that bound.
  */
 import { reportFault, show, TelltaleError } from '../faults.js'
 
