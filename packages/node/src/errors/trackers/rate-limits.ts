@@ -17,6 +17,8 @@ export type Limit = { readonly seconds: number; readonly categories: readonly st
 
 /** The limits in force. Times are `performance.now()`, so that a clock that jumps changes nothing. */
 export type RateLimits = {
+  /** False until a server has set the first limit: nobody has to look at the clock. */
+  readonly areAny: boolean
   /** True when `category` must not be sent at `nowMs`. O(1). */
   isLimited(category: string, nowMs: number): boolean
   /** Takes the limits of an answer; true when there were any. */
@@ -36,6 +38,9 @@ export function createRateLimits(): RateLimits {
   let allUntilMs = 0
   const untilMs = new Map<string, number>()
   return {
+    get areAny() {
+      return allUntilMs > 0 || untilMs.size > 0
+    },
     isLimited(category, nowMs) {
       if (allUntilMs > nowMs) return true
       if (untilMs.size === 0) return false

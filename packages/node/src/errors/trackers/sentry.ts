@@ -213,6 +213,10 @@ export function createSentryTracker(options: SentryTrackerOptions): ErrorTracker
     for (const [key, quantity] of report) outcomes.set(key, (outcomes.get(key) ?? 0) + quantity)
   }
 
+  function isLimited(category: string): boolean {
+    return limits.areAny && limits.isLimited(category, performance.now())
+  }
+
   // ── taking in ───────────────────────────────────────────────────────────────────────────────
 
   function admit(
@@ -228,7 +232,7 @@ export function createSentryTracker(options: SentryTrackerOptions): ErrorTracker
     const bytes = length + ITEM_OVERHEAD_BYTES
     const isBulk = type === 'transaction' || type === 'span'
     if (report === undefined) {
-      if (limits.isLimited(category, performance.now())) {
+      if (isLimited(category)) {
         count('ratelimit_backoff', category, quantity, true)
         return false
       }
@@ -277,7 +281,7 @@ export function createSentryTracker(options: SentryTrackerOptions): ErrorTracker
   }
 
   function enqueueReport(): boolean {
-    if (outcomes.size === 0 || limits.isLimited('internal', performance.now())) return false
+    if (outcomes.size === 0 || isLimited('internal')) return false
     const report = outcomes
     outcomes = new Map()
     admit('client_report', 'internal', '', reportPayload(report), 1, report)
@@ -306,7 +310,7 @@ export function createSentryTracker(options: SentryTrackerOptions): ErrorTracker
     isScheduled = false
     if (isClosed) return
     try {
-      const pauseMs = resumeAtMs - performance.now()
+      const pauseMs = resumeAtMs === 0 ? 0 : resumeAtMs - performance.now()
       if (pauseMs > 0) wakeTimer ??= setTimeout(wake, pauseMs).unref()
       else while (hasWork() && fill()) {}
       checkWaiters()
@@ -361,7 +365,7 @@ export function createSentryTracker(options: SentryTrackerOptions): ErrorTracker
       }
       const item = take()
       if (item === undefined) break
-      if (limits.isLimited(item.category, performance.now())) {
+      if (isLimited(item.category)) {
         release(item)
         lose(item, 'ratelimit_backoff', true)
         continue
@@ -459,7 +463,9 @@ export function createSentryTracker(options: SentryTrackerOptions): ErrorTracker
 
   function onAnswer(item: Item, answer: Answer): void {
     const { status } = answer
-    limits.apply(status, answer, performance.now())
+    if (status >= 300 || answer.rateLimits !== undefined || answer.retryAfter !== undefined) {
+      limits.apply(status, answer, performance.now())
+    }
     if (status >= 200 && status < 300) {
       failures = 0
       resumeAtMs = 0
@@ -661,10 +667,10 @@ export function createSentryTracker(options: SentryTrackerOptions): ErrorTracker
       }
     },
     refusesTransaction() {
-      const isLimited = limits.isLimited('transaction', performance.now())
+      const isHeldBack = isLimited('transaction')
       const isFull = heldBytes + USUAL_TRANSACTION_BYTES > options.maxQueueBytes
-      if (!isLimited && !isFull) return false
-      count(isLimited ? 'ratelimit_backoff' : 'queue_overflow', 'transaction', 1, true)
+      if (!isHeldBack && !isFull) return false
+      count(isHeldBack ? 'ratelimit_backoff' : 'queue_overflow', 'transaction', 1, true)
       return true
     },
     transaction(json) {
@@ -672,7 +678,7 @@ export function createSentryTracker(options: SentryTrackerOptions): ErrorTracker
     },
     span(json) {
       const bytes = Buffer.byteLength(json)
-      if (limits.isLimited('span', performance.now())) {
+      if (isLimited('span')) {
         count('ratelimit_backoff', 'span', 1, true)
         return
       }
