@@ -190,9 +190,11 @@ function build(settings: Settings): Telltale {
       if (!unit.isProbe) {
         metrics.requestFinished(record)
         if (!record.upgraded) errors.countSession(unit)
-        if (unit.sampled) sendTrace(unit, outcomeOf(record))
       }
       logging.finish(record)
+    },
+    traced(record) {
+      if (!record.unit.isProbe) sendTrace(record.unit, outcomeOf(record))
     },
     atTurnEnd: logging.atTurnEnd,
     rejected(rejection) {

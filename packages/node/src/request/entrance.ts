@@ -35,6 +35,8 @@ export type EntranceHooks = {
   decide(method: string, path: string, parent: RemoteParent | undefined): boolean
   started(unit: Unit): void
   finished(record: RequestRecord): void
+  /** After `finished`, of a request that is traced. */
+  traced(record: RequestRecord): void
   /** Asks for `settle` at the end of this turn of the event loop. */
   atTurnEnd(): void
   rejected(rejection: Rejection): void
@@ -258,13 +260,15 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
     }
     settle()
     hooks.finished(record)
+    if (unit.sampled) hooks.traced(record)
     if (upgraded) unit.ended = true
     else emptyUnit(unit)
   }
 
   /**
-   * What ended well in a turn is told together at its end: code that runs in a row costs a quarter of
-   * code that finds the caches full of other work, and no answer waits for it.
+   * What ended well in a turn is told together at its end, and what is traced after that: code that
+   * runs in a row costs a quarter of code that finds the caches full of other work, and no answer
+   * waits for it.
    */
   function settle(): void {
     if (waitingCount === 0 || isSettling) return
@@ -274,17 +278,24 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
   }
 
   function tellWaiting(): void {
+    let told = 0
+    // Again, should a tracker of the application's have ended a request meanwhile.
     for (let i = 0; i < waitingCount; i++) {
+      for (; told < waitingCount; told++) tell(hooks.finished, waiting[told] as RequestRecord)
       const record = waiting[i] as RequestRecord
       waiting[i] = undefined as never
-      try {
-        hooks.finished(record)
-      } catch (error) {
-        reportFault('TELLTALE_E_INTERNAL', error)
-      }
+      if (record.unit.sampled) tell(hooks.traced, record)
       emptyUnit(record.unit)
     }
     waitingCount = 0
+  }
+
+  function tell(hook: (record: RequestRecord) => void, record: RequestRecord): void {
+    try {
+      hook(record)
+    } catch (error) {
+      reportFault('TELLTALE_E_INTERNAL', error)
+    }
   }
 
   function onUpgrade(request: IncomingMessage, socket: Socket): Context | undefined {
