@@ -9,7 +9,7 @@ import { FRAMEWORKS, variantOn, WORKLOADS } from './variants.mjs'
 /** Requests a second of the steady load: what a bare Express has no trouble with on a small machine. */
 export const PACE = 2000
 
-/** What is `seldom` takes part in the first of so many rounds, and in so many that are not counted. */
+/** What is `seldom` takes part in the first of so many rounds, and in the first so many that are not counted. */
 const SELDOM = 4
 const SELDOM_WARM = 3
 /** Length of the windows that are not counted. */
@@ -102,12 +102,15 @@ export async function measureThroughput(plan, sink, progress) {
         progress(
           `${framework} ${workload} ${isCounted ? `round ${turn}/${plan.rounds}` : 'warm-up'}`,
         )
-        // Each round begins with another variant, so that none always follows the same one; round 0 with
-        // the last, so that the long pauses of the others, when a tracker is left, come before it counts.
-        const first = turn - 1 + servers.length * (plan.warm[workload] + 1)
+        // Each round begins with another variant, so that none always follows the same one; the order is
+        // such that with a third variant that is seldom asked, the others' longest pauses, when a tracker
+        // is left and V8 compiles anew what speaks to it, come at the beginning and not before round 1.
+        const first = turn + 1 + servers.length * plan.warm[workload]
         for (let i = 0; i < servers.length; i++) {
           const server = servers[(first + i) % servers.length]
-          const isTheirs = isCounted ? turn % SELDOM === 1 : turn > -SELDOM_WARM
+          const isTheirs = isCounted
+            ? turn % SELDOM === 1
+            : turn <= SELDOM_WARM - plan.warm[workload]
           if (!isTheirs && isSeldom(framework, workload, server.variant.name)) continue
           server.output.trim()
           server.go()
