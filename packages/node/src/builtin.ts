@@ -34,9 +34,6 @@ export const zlib: () => typeof import('node:zlib') = once(() =>
   process.getBuiltinModule('node:zlib'),
 )
 
-/** The global `performance` is an accessor, so code that is hot keeps what it gives. */
-export const clock: typeof performance = performance
-
 /**
  * True in a thread that is not the main one. Node marks what a thread may not do; to ask
  * worker_threads would load it, which costs a service's start a millisecond.

@@ -5,7 +5,6 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { IncomingMessage, Server, type ServerResponse } from 'node:http'
 import type { Server as NetServer, Socket } from 'node:net'
-import { clock } from '../builtin.js'
 import { Context, emptyUnit, noteError, storage, type Unit } from '../context.js'
 import { guarded, reportFault } from '../faults.js'
 import type { Settings } from '../options.js'
@@ -498,7 +497,7 @@ function isWhole(response: Marked): boolean {
 
 /** Milliseconds since the unit began, by the monotonic clock, to three decimals. */
 function latencyOf(unit: Unit): number {
-  return Math.round((clock.now() - unit.startTick) * 1000) / 1000
+  return Math.round((performance.now() - unit.startTick) * 1000) / 1000
 }
 
 /** Notes what an adapter knows about the error of the current request. Never throws. */

@@ -1,6 +1,5 @@
 /** What an incoming request says about itself: path, request id, trace context. Nothing here trusts it. */
 import type { IncomingMessage } from 'node:http'
-import { clock } from '../builtin.js'
 import { Unit } from '../context.js'
 import type { Settings } from '../options.js'
 import { newSpanId, newTraceId, newUuid } from '../trace/ids.js'
@@ -149,7 +148,7 @@ export function createUnitMaker(
       parent === undefined ? '' : parent.spanId,
       !isProbe && decide(method, short, parent),
       Date.now(),
-      clock.now(),
+      performance.now(),
     )
     unit.method = method
     unit.path = short
