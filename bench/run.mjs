@@ -197,8 +197,7 @@ try {
   Object.assign(results, await measureThroughput(plan, sink, progress))
   if (!isPartial) {
     results.micro = await measureMicro(mode === 'quick', sink, progress)
-    const window =
-      mode === 'quick' ? { seconds: 1, warm: 2, rounds: 5 } : { seconds: 2, warm: 2, rounds: 3 }
+    const window = { seconds: 1, warm: 2, rounds: 5 }
     const troubled = mode === 'complete' ? ['telltale', 'hand-wired'] : ['telltale']
     results.growth = await measureTracker({ ...window, variants: troubled }, sink, progress)
     if (mode === 'complete') {
