@@ -1,6 +1,7 @@
 /**
  * Any value to JSON text: redacted, bounded in bytes, on one line, and never a throw. A bad value
- * (a throwing getter, a hostile Proxy, a cycle) is replaced by a placeholder; the rest stays. One file, because all of it spends one budget.
+ * (a throwing getter, a hostile Proxy, a cycle) is replaced by a placeholder; the rest stays. One file,
+ * because all of it spends one budget.
  */
 import { types } from 'node:util'
 import type { Fields } from '../context.js'

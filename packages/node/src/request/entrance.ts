@@ -1,6 +1,7 @@
 /**
  * The entrance: Node's own channels tell of every server, connection and request, so no middleware
- * has to be in the right place. `enterWith` is called here and nowhere else.
+ * has to be in the right place. `enterWith` is called here and nowhere else. One file, because every
+ * way in which a request begins or ends meets in the same unit and the same record.
  */
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { IncomingMessage, Server, type ServerResponse } from 'node:http'
