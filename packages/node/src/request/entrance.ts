@@ -286,6 +286,8 @@ export function createEntrance(settings: Settings['request'], hooks: EntranceHoo
       waiting[i] = undefined as never
       if (record.unit.sampled) tell(hooks.traced, record)
       emptyUnit(record.unit)
+      // Its pieces would live through collections for as long as the connection idles.
+      record.context.idsJson = ''
     }
     waitingCount = 0
   }

@@ -651,6 +651,53 @@ test('pauses for garbage collection are counted in seconds, by kind', async (t) 
   assert.ok(sum > 0 && sum <= passed, `${sum} of ${passed} s`)
 })
 
+test('of collections that come often one slice in eight is watched, and each counts eightfold', async (t) => {
+  t.mock.timers.enable({ apis: ['setInterval'] })
+  const registry = createRegistry(100)
+  const runtime = createRuntimeMetrics(registry)
+  t.after(() => runtime.close())
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc')
+  setFlagsFromString('--no-expose-gc')
+  const { rows, bounds } = registry.families.get('nodejs_gc_duration_seconds')
+  const told = () => {
+    let sum = 0
+    for (const { cells, at } of rows) {
+      for (let i = 0; i <= bounds.length; i++) sum += cells[at + i]
+    }
+    return sum
+  }
+  const turns = async () => {
+    for (let i = 0; i < 5; i++) await new Promise(setImmediate)
+  }
+  /** What is told of so many collections, at least as many as they are: V8 has some of its own. */
+  async function collections(count) {
+    await turns()
+    const before = told()
+    for (let i = 0; i < count; i++) collect()
+    await turns()
+    return told() - before
+  }
+  const slices = (count) => {
+    for (let i = 0; i < count; i++) t.mock.timers.tick(250)
+  }
+  const exact = await collections(10)
+  assert.ok(exact >= 10 && exact < 40, `${exact}`)
+  slices(1)
+  assert.equal(await collections(10), 0, 'seven slices of rest')
+  slices(6)
+  assert.equal(await collections(10), 0)
+  slices(1)
+  const eightfold = await collections(5)
+  assert.ok(eightfold >= 40 && eightfold % 8 === 0, `${eightfold}`)
+  slices(8)
+  const last = await collections(1)
+  assert.ok(last === 8 || last === 16, `${last}`)
+  slices(1)
+  const again = await collections(1)
+  assert.ok(again === 1 || again === 2, `${again}: they are few again, and each is told`)
+})
+
 test('M19: a throwing, rejecting or hanging reader costs its own metric only', async (t) => {
   const metrics = setUp(t)
   const collect = (name, read) => metrics.collect({ name, help: 'R.', type: 'gauge', read })
