@@ -28,9 +28,9 @@ const running = new Set()
 export const pin = (cpu, command, args) =>
   canPin ? ['taskset', ['-c', String(cpu), command, ...args]] : [command, args]
 
-/** This process reads the servers' output, so it keeps off their CPU. */
+/** This process reads the servers' output, so it keeps off their CPU, with all its threads. */
 export function pinSelf() {
-  if (canPin) spawnSync('taskset', ['-pc', String(LOAD_CPU), String(process.pid)])
+  if (canPin) spawnSync('taskset', ['-apc', String(LOAD_CPU), String(process.pid)])
 }
 
 /** Starts a program on one CPU. */
