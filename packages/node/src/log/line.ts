@@ -173,8 +173,11 @@ export function createLines(settings: LineSettings, redactor: Redactor): Lines {
     own('release', settings.release) +
     preset.constant
   const requestId = `,"${named('request_id')}":`
-  const traceId = `,"${named('trace_id')}":`
-  const spanId = `,"${named('span_id')}":`
+  const traceId = `,"${named('trace_id')}":"`
+  const spanId = `,"${named('span_id')}":"`
+  const openRequestId = `${requestId}"`
+  const thenTraceId = `"${traceId}`
+  const thenSpanId = `"${spanId}`
   const loggerName = `,"${named('logger')}":`
   const finishedNames = new Set<string>(FINISHED.map(named))
   const finishedKeys = FINISHED.map((field) => `,"${named(field)}":`)
@@ -250,9 +253,14 @@ export function createLines(settings: LineSettings, redactor: Redactor): Lines {
     const unit = context.unit
     // Trace and span ids are hex of the kit's making; a request id may come from the caller of runWith.
     // A request's was checked at the entrance.
-    let json = requestId + (unit.method === '' ? idText(unit.requestId) : `"${unit.requestId}"`)
-    if (unit.traceId !== '') json += `${traceId}"${unit.traceId}"`
-    if (context.spanId !== '') json += `${spanId}"${context.spanId}"`
+    let json: string
+    if (unit.method !== '')
+      json = `${openRequestId}${unit.requestId}${thenTraceId}${unit.traceId}${thenSpanId}${context.spanId}"`
+    else {
+      json = requestId + idText(unit.requestId)
+      if (unit.traceId !== '') json += `${traceId}${unit.traceId}"`
+      if (context.spanId !== '') json += `${spanId}${context.spanId}"`
+    }
     context.idsJson = json
     return json
   }

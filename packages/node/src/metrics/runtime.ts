@@ -250,7 +250,7 @@ function observeGc(registry: Registry): () => void {
     if (!supportedEntryTypes.includes('gc')) return () => undefined
     const histogram = registry.histogram({
       name: 'nodejs_gc_duration_seconds',
-      help: 'Pauses for garbage collection, by kind.',
+      help: 'Pauses for garbage collection, by kind. Beyond a dozen a second those of one quarter of a second in eight, each counted eightfold.',
       labelNames: ['kind'],
       buckets: GC_BUCKETS,
     })

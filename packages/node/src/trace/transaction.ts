@@ -25,10 +25,21 @@ export type TransactionWriter = {
   spans(unit: Unit, outcome: Outcome): string[]
 }
 
+/** What the transactions of one name have in common: the text before the start and that after the span's id. */
+type Shape = {
+  readonly method: string
+  readonly route: string | null
+  readonly op: string
+  readonly statusCode: number
+  readonly failed: boolean
+  readonly opening: string
+  readonly trace: string
+}
+const MAX_SHAPES = 512
+
 /** Sentry's span status for an HTTP status (gRPC's vocabulary); '' when it says nothing. */
-function spanStatus(outcome: Outcome): string {
-  const code = outcome.statusCode
-  if (code === 0) return outcome.failed ? 'internal_error' : 'ok'
+function spanStatus(code: number, failed: boolean): string {
+  if (code === 0) return failed ? 'internal_error' : 'ok'
   if (code < 400) return 'ok'
   switch (code) {
     case 401:
@@ -73,7 +84,40 @@ export function createTransactionWriter(
       ? ''
       : `,"server_name":${encode(settings.errors.serverName)}`) +
     `,"sdk":{"name":"telltale.node","version":${encode(sdkVersion)}}`
-  const service = encode(settings.service)
+  const tagged = '}},"tags":{"request_id":'
+  const taggedHttp = `}${tagged}`
+  const serviceTag = `,"service":${encode(settings.service)}}`
+  const shapes = new Map<string, Shape>()
+  function shapeOf({ method, route }: Unit, { name, op, statusCode, failed }: Outcome): Shape {
+    const known = shapes.get(name)
+    if (
+      known !== undefined &&
+      known.statusCode === statusCode &&
+      known.route === route &&
+      known.method === method &&
+      known.op === op &&
+      known.failed === failed
+    )
+      return known
+    const http =
+      statusCode === 0
+        ? ''
+        : `,"data":{"http.request.method":${encode(method)},"http.response.status_code":${statusCode}${route === null ? '' : `,"http.route":${encode(route)}`},"url.path":`
+    const shape: Shape = {
+      method,
+      route,
+      op,
+      statusCode,
+      failed,
+      opening:
+        `","type":"transaction",${common},"transaction":${encode(name)}` +
+        `,"transaction_info":{"source":"${route === null ? 'url' : 'route'}"},"start_timestamp":`,
+      trace: `","op":${encode(op)},"status":"${spanStatus(statusCode, failed)}","origin":"auto.telltale"${http}`,
+    }
+    if (shapes.size >= MAX_SHAPES) shapes.clear()
+    shapes.set(name, shape)
+    return shape
+  }
 
   function child(unit: Unit, span: FinishedSpan): string {
     return (
@@ -110,23 +154,21 @@ export function createTransactionWriter(
 
   return {
     transaction(unit, outcome) {
+      const { opening, trace } = shapeOf(unit, outcome)
       const spans =
         unit.spans === undefined ? '' : unit.spans.map((span) => child(unit, span)).join(',')
-      const http =
-        outcome.statusCode === 0
-          ? ''
-          : `,"data":{"http.request.method":${encode(unit.method)},"http.response.status_code":${outcome.statusCode},"url.path":${encode(unit.path)}${unit.route === null ? '' : `,"http.route":${encode(unit.route)}`}}`
+      const parent = unit.parentSpanId === '' ? '' : `","parent_span_id":"${unit.parentSpanId}`
+      // A request's id was checked at the entrance.
+      const requestId = unit.method === '' ? JSON.stringify(unit.requestId) : `"${unit.requestId}"`
       const user = unit.scope?.user
       return (
-        `{"event_id":"${newTraceId()}","type":"transaction",${common}` +
-        `,"transaction":${encode(outcome.name)},"transaction_info":{"source":"${unit.route === null ? 'url' : 'route'}"}` +
-        `,"start_timestamp":${seconds(unit.startMs)},"timestamp":${seconds(unit.startMs + outcome.latencyMs)}` +
-        `,"contexts":{"trace":{"trace_id":"${unit.traceId}","span_id":"${unit.spanId}"` +
-        (unit.parentSpanId === '' ? '' : `,"parent_span_id":"${unit.parentSpanId}"`) +
-        `,"op":${encode(outcome.op)},"status":"${spanStatus(outcome)}","origin":"auto.telltale"${http}}}` +
-        `,"tags":{"request_id":${JSON.stringify(unit.requestId)},"service":${service}}` +
+        `{"event_id":"${newTraceId()}${opening}${seconds(unit.startMs)},"timestamp":${seconds(unit.startMs + outcome.latencyMs)}` +
+        `,"contexts":{"trace":{"trace_id":"${unit.traceId}","span_id":"${unit.spanId}${parent}${trace}` +
+        (outcome.statusCode === 0 ? tagged : encode(unit.path) + taggedHttp) +
+        requestId +
+        serviceTag +
         (user === undefined ? '' : `,"user":${encode(user)}`) +
-        `,"spans":[${spans}]}`
+        (spans === '' ? ',"spans":[]}' : `,"spans":[${spans}]}`)
       )
     },
     spans(unit, outcome) {

@@ -125,14 +125,22 @@ test('requests and responses of Express share their shapes, whatever middleware 
   })
   app.get('/held', (req, res) => held.push([req, res]))
   app.get('/orders/:id', (_req, res) => res.send('ok'))
-  /** Whether two requests, and two responses, share their shapes once some have been answered. */
+  /**
+   * Whether two requests, and two responses, share their shapes once some have been answered. Two of
+   * four in a row: V8 may make a shape anew in between, when a property gets another kind of value.
+   */
   async function compare(listener) {
     const { port, close } = await serve(listener)
     for (let i = 0; i < 5; i++) await ask(port)
     held.length = 0
-    const asked = [ask(port, '/held'), ask(port, '/held')]
-    while (held.length < 2) await new Promise(setImmediate)
-    const shared = [0, 1].map((i) => haveSameShape(held[0][i], held[1][i]))
+    const asked = []
+    for (let i = 1; i <= 4; i++) {
+      asked.push(ask(port, '/held'))
+      while (held.length < i) await new Promise(setImmediate)
+    }
+    const shared = [0, 1].map((i) =>
+      [1, 2, 3].some((at) => haveSameShape(held[at - 1][i], held[at][i])),
+    )
     await close()
     await Promise.allSettled(asked)
     return shared
