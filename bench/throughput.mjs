@@ -11,7 +11,7 @@ export const PACE = 2000
 
 /** What is `seldom` takes part in the first of so many rounds, and in the first so many that are not counted. */
 const SELDOM = 4
-const SELDOM_WARM = 3
+const SELDOM_WARM = 2
 /** Length of the windows that are not counted. */
 const WARM_SECONDS = 1
 
