@@ -6,6 +6,7 @@
  */
 import { readFileSync } from 'node:fs'
 import { fsPromises, isThread, perfHooks, v8 } from '../builtin.js'
+import { guarded } from '../faults.js'
 import type { Add, CollectedMetric, HistogramRow, Registry } from './registry.js'
 
 /** Milliseconds between two looks at the event loop; what a turn takes longer is its delay. */
@@ -275,7 +276,7 @@ function observeGc(registry: Registry): () => void {
     }
     const observer = new PerformanceObserver((list) => record(list.getEntries()))
     const watch = (): void => observer.observe({ entryTypes: ['gc'] })
-    const timer = setInterval(() => {
+    const endSlice = (): void => {
       if (rest > 0) {
         if (--rest === 0) watch()
         return
@@ -288,7 +289,8 @@ function observeGc(registry: Registry): () => void {
         rest = GC_SHARE - 1
       }
       seen = 0
-    }, GC_SLICE_MS)
+    }
+    const timer = setInterval(guarded, GC_SLICE_MS, endSlice)
     timer.unref?.()
     watch()
     return () => {
