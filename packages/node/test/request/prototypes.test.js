@@ -127,7 +127,7 @@ test('requests and responses of Express share their shapes, whatever middleware 
   app.get('/orders/:id', (_req, res) => res.send('ok'))
   /**
    * Whether two requests, and two responses, share their shapes once some have been answered. Two of
-   * four in a row: V8 may make a shape anew in between, when a property gets another kind of value.
+   * four in a row: on a busy machine two alone differed now and then, for a reason not found yet.
    */
   async function compare(listener) {
     const { port, close } = await serve(listener)
