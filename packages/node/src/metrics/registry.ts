@@ -152,6 +152,7 @@ class GaugeRow implements GaugeSeries {
 export class HistogramRow implements HistogramSeries {
   readonly labels: string
   readonly family: Family
+  readonly bounds: readonly number[]
   readonly cells: Float64Array
   readonly at: number
   exemplars: (Exemplar | undefined)[] | undefined = undefined
@@ -159,6 +160,7 @@ export class HistogramRow implements HistogramSeries {
   constructor(family: Family, labels: string, cells: Float64Array, at: number) {
     this.family = family
     this.labels = labels
+    this.bounds = family.bounds
     this.cells = cells
     this.at = at
   }
@@ -169,8 +171,7 @@ export class HistogramRow implements HistogramSeries {
 
   /** Records and returns the index of the bucket; -1 when the value was ignored. */
   record(value: number): number {
-    const { bounds } = this.family
-    const { cells, at } = this
+    const { bounds, cells, at } = this
     const sumAt = at + bounds.length + 1
     const sum = (cells[sumAt] as number) + value
     if (!(value >= 0 && sum < Number.POSITIVE_INFINITY)) {
@@ -196,7 +197,7 @@ export class Family {
   readonly help: string
   readonly type: MetricType
   readonly labelNames: readonly string[]
-  readonly bounds: Float64Array
+  readonly bounds: readonly number[]
   /** True: rows are read at scrape by `readers`. */
   readonly collected: boolean
   readonly across: Across
@@ -226,7 +227,7 @@ export class Family {
     this.help = help
     this.type = type
     this.labelNames = labelNames
-    this.bounds = Float64Array.from(bounds)
+    this.bounds = [...bounds]
     this.collected = collected
     this.across = across
     this.maxSeries = maxSeries
