@@ -22,11 +22,14 @@ export function createRing(size: number): Ring {
   return {
     put(text) {
       const { length } = text
+      // Compared whether needed or not: what V8 has never seen, such as the first wrap, it compiles anew.
+      const isWrapped = end < first
+      const lastFree = first - 1
+      const fitsBehind = end + length <= (isWrapped ? lastFree : size)
+      const fitsInFront = length <= lastFree
       let at = end
-      if (end < first) {
-        if (at + length >= first) return -1
-      } else if (at + length > size) {
-        if (length >= first) return -1
+      if (!fitsBehind) {
+        if (isWrapped || !fitsInFront) return -1
         at = 0
       }
       memory ??= Buffer.allocUnsafeSlow(size)

@@ -81,6 +81,13 @@ const MAX_PIPELINE_FAULTS = 3
 const BULK_MS = 100
 const BULK_COUNT = 32
 /**
+ * The first batches are small, so that V8 has run what sends them often enough to compile it before
+ * the process has been busy for three seconds. With full ones that comes in the tenth, and threads
+ * that compile take the CPU from requests.
+ */
+const EARLY_BATCHES = 6144
+const EARLY_COUNT = 2
+/**
  * From so many waiting transactions on another connection helps. A tracker that pauses for a tenth of
  * a second needs none: each connection is memory, and code that V8 compiles anew.
  */
@@ -166,6 +173,9 @@ export function createSentryTracker(options: SentryTrackerOptions): ErrorTracker
   let bulkTimer: NodeJS.Timeout | undefined
   let sweepTimer: NodeJS.Timeout | undefined
   const waiters = new Set<Waiter>()
+  let batches = 0
+  /** So many waiting transactions are a batch. */
+  let batchCount = EARLY_COUNT
   const reportTimer = setInterval(() => {
     enqueueReport()
     void resend()
@@ -296,7 +306,7 @@ export function createSentryTracker(options: SentryTrackerOptions): ErrorTracker
    */
   function schedule(): void {
     if (isScheduled || isClosed) return
-    if (isBulkOnly() && waiters.size === 0 && bulk.length < BULK_COUNT) {
+    if (isBulkOnly() && waiters.size === 0 && bulk.length < batchCount) {
       if (bulk.length === 0 || bulkTimer !== undefined) return
       bulkTimer = scope.runInAsyncScope(setTimeout, undefined, endWaiting, BULK_MS)
       bulkTimer.unref()
@@ -386,6 +396,7 @@ export function createSentryTracker(options: SentryTrackerOptions): ErrorTracker
       free--
     }
     if (items.length === 0) return false
+    if (++batches === EARLY_BATCHES) batchCount = BULK_COUNT
     connection ??= connect()
     connection.send(items, text, isAscii)
     return true
@@ -405,7 +416,7 @@ export function createSentryTracker(options: SentryTrackerOptions): ErrorTracker
         ? MAX_PIPELINE
         : 1
     const free = depth - connection.outstanding
-    return isBulkOnly() && free < Math.min(depth, BULK_COUNT) ? 0 : free
+    return isBulkOnly() && free < Math.min(depth, batchCount) ? 0 : free
   }
 
   function envelopeHead(item: Item, sentAt: string): string {
