@@ -10,7 +10,7 @@ import { FRAMEWORKS, variantOn, WORKLOADS } from './variants.mjs'
 export const PACE = 2000
 
 /** What is `seldom` takes part in the first of so many rounds, and in the first so many that are not counted. */
-const SELDOM = 4
+const SELDOM = 5
 const SELDOM_WARM = 2
 /** Length of the windows that are not counted. */
 const WARM_SECONDS = 1
