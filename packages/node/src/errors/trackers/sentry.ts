@@ -81,9 +81,9 @@ const MAX_PIPELINE_FAULTS = 3
 const BULK_MS = 100
 const BULK_COUNT = 32
 /**
- * The first batches are small, so that V8 has run what sends them often enough to compile it before
- * the process has been busy for three seconds. With full ones that comes in the tenth, and threads
- * that compile take the CPU from requests.
+ * The first batches are small, so that V8 has run what sends them often enough to compile it in the
+ * first seconds of a full load. With full ones that comes in the tenth, and threads that compile take
+ * the CPU from requests.
  */
 const EARLY_BATCHES = 6144
 const EARLY_COUNT = 2
