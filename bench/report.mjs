@@ -21,12 +21,12 @@ const LATEST = join(HERE, 'results/latest.json')
 
 /** How, when, where and with what it was measured. */
 export function method({ when, machine, node, isPinned, loader, plan, versions }) {
-  const { json, work } = plan.warm
+  const { json, work, bare } = plan.warm
   const seldom =
     (plan.seldom ?? []).length === 0 ? '' : ` In every fifth round only: ${plan.seldom.join(', ')}.`
   return [
     `${when.slice(0, 10)} · Node ${node} · ${machine}${isPinned ? ', server on CPU 0, load on CPU 1' : ', not pinned'}`,
-    `${plan.rounds} rounds of ${plan.seconds} s, ${plan.connections} keep-alive connections by ${loader}; each variant a process of its own, interleaved round by round, the others stopped meanwhile; a check of its answers, lines, counters and traces before each window; ${json} more of a second (${work} where there are hops) come before and are not counted.${seldom}`,
+    `${plan.rounds} rounds of ${plan.seconds} s, ${plan.connections} keep-alive connections by ${loader}; each variant a process of its own, interleaved round by round, the others stopped meanwhile; a check of its answers, lines, counters and traces before each window; ${json} more of a second (${work} where there are hops) come before and are not counted${bare === undefined ? '' : `, bare takes part in the last ${bare}`}.${seldom}`,
     ...(loader === 'wrk'
       ? []
       : [

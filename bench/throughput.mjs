@@ -83,7 +83,12 @@ export async function measureThroughput(plan, sink, progress) {
     for (const workload of plan.workloads) {
       const isLeft = (name) => plan.leaves.includes(`${name}, ${workload}`)
       if (isLeft(framework)) continue
-      const isSeldom = (...names) => names.some((name) => plan.seldom.includes(name))
+      const warm = plan.warm[workload]
+      const takesPart = (name, turn) => {
+        if ([framework, workload, name].some((one) => plan.seldom.includes(one)))
+          return turn >= 1 ? turn % SELDOM === 1 : turn <= SELDOM_WARM - warm
+        return name !== 'bare' || turn > -(plan.warm.bare ?? warm)
+      }
       const servers = all.filter(({ variant }) => !isLeft(variant.name))
       const path = `${WORKLOADS[workload]}42`
       const requests = new Map()
@@ -97,7 +102,7 @@ export async function measureThroughput(plan, sink, progress) {
       }
       // Rounds up to 0 are like the others and not counted: V8 compiles a server, and compiles it anew
       // when connections close, others come and somebody looks at it in between.
-      for (let turn = 1 - plan.warm[workload]; turn <= plan.rounds; turn++) {
+      for (let turn = 1 - warm; turn <= plan.rounds; turn++) {
         const isCounted = turn >= 1
         progress(
           `${framework} ${workload} ${isCounted ? `round ${turn}/${plan.rounds}` : 'warm-up'}`,
@@ -105,13 +110,10 @@ export async function measureThroughput(plan, sink, progress) {
         // Each round begins with another variant, so that none always follows the same one; the order is
         // such that with a third variant that is seldom asked, the others' longest pauses, when a tracker
         // is left and V8 compiles anew what speaks to it, come at the beginning and not before round 1.
-        const first = turn + 1 + servers.length * plan.warm[workload]
+        const first = turn + 1 + servers.length * warm
         for (let i = 0; i < servers.length; i++) {
           const server = servers[(first + i) % servers.length]
-          const isTheirs = isCounted
-            ? turn % SELDOM === 1
-            : turn <= SELDOM_WARM - plan.warm[workload]
-          if (!isTheirs && isSeldom(framework, workload, server.variant.name)) continue
+          if (!takesPart(server.variant.name, turn)) continue
           server.output.trim()
           server.go()
           const proved = await proveAgain(server, workload, progress)
