@@ -58,7 +58,7 @@ function usage(message) {
     'usage: npm run bench -- [--quick | --budgets] [--json FILE] [--only NAME[,NAME]] [--rounds N] [--seconds N]\n' +
       '  without a mode      everything, about 24 minutes; writes bench/results/ and docs/performance.md\n' +
       '  --budgets           bare, telltale and hand-wired, and what else the budgets need, about 6 minutes\n' +
-      '  --quick             the same with fewer rounds, under 3 minutes\n' +
+      '  --quick             the same with fewer rounds, under 3 minutes once its peers are installed\n' +
       '  --json FILE         the throughput rows, for other programs\n' +
       `  --only NAME,…       throughput alone, of some of ${NAMES.join(', ')}; bare always runs`,
   )
