@@ -63,17 +63,18 @@ export function drawSvg(results, caption) {
     for (const { variant, ratio, min, max } of bars) {
       const width = (at(ratio) - LEFT).toFixed(1)
       const middle = y + 7
+      const beyond = max > WIDEST ? ` (highest ${max.toFixed(2)})` : ''
       parts.push(
         `<text x="${LEFT - 8}" y="${y + 11}" text-anchor="end">${escaped(variant)}</text>`,
         `<rect x="${LEFT}" y="${y}" width="${width}" height="14" fill="${colourOf(variant)}"/>`,
         `<path d="M${at(min).toFixed(1)} ${middle}H${at(max).toFixed(1)}" class="whisker"/>`,
-        `<text x="${(at(Math.max(ratio, max)) + 6).toFixed(1)}" y="${y + 11}">${ratio.toFixed(2)}</text>`,
+        `<text x="${(at(Math.max(ratio, max)) + 6).toFixed(1)}" y="${y + 11}">${ratio.toFixed(2)}${beyond}</text>`,
       )
       y += ROW
     }
     y += 10
   }
-  const width = LEFT + SCALE * WIDEST + 60
+  const width = LEFT + SCALE * WIDEST + 140
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${y + 10}" viewBox="0 0 ${width} ${y + 10}" role="img" aria-label="Throughput as a share of bare">
 <style>text{font:12px system-ui,sans-serif;fill:#24292f}.title{font-weight:600;font-size:15px}.place{font-weight:600}.whisker{stroke:#24292f;stroke-width:1.5;opacity:.6}</style>
 <rect width="100%" height="100%" fill="#fff"/>

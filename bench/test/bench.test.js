@@ -126,6 +126,10 @@ test('bench: the charts show each variant once, bare first', () => {
   const svg = drawSvg(results, 'a < b')
   assert.match(svg, /a &lt; b/)
   assert.equal(svg.match(/<rect x=/g).length, 2)
+  assert.match(svg, />0\.85</)
+  const rows = [...results.rows, row('bare', 4, 100), row('telltale', 4, 300)]
+  const wide = drawSvg({ ...results, rows }, '')
+  assert.match(wide, />0\.88 \(highest 3\.00\)</, 'what the picture has no room for is said')
 })
 
 test('bench: the sink counts what is in envelopes and in OTLP requests', async () => {
