@@ -1,8 +1,10 @@
 // programs/calls.mjs BLOCKS: nanoseconds of single calls, all contenders in turn in one process; the
 // lines go to standard output, which the runner points at /dev/null, the result to standard error.
 // Calls come in bursts of 50 with a turn of the event loop between them, as in a server, so that the
-// writes a logger has put off are part of its time.
+// writes a logger has put off are part of its time. Each begins with an empty young generation.
 import { AsyncLocalStorage } from 'node:async_hooks'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { configure, getJsonLinesFormatter, getLogger, withContext } from '@logtape/logtape'
 import { PrometheusExporter } from '@opentelemetry/exporter-prometheus'
 import { MeterProvider } from '@opentelemetry/sdk-metrics'
@@ -14,6 +16,13 @@ import winston from 'winston'
 const BURST = 50
 const blocks = Number(process.argv[2])
 const nextTurn = () => new Promise(setImmediate)
+setFlagsFromString('--expose-gc')
+const gc = runInNewContext('gc')
+/** What one contender left is not for the next to clear away. Twice, as the first time only moves it. */
+function collect() {
+  gc({ type: 'minor' })
+  gc({ type: 'minor' })
+}
 
 init({ service: 'bench' })
 const storage = new AsyncLocalStorage()
@@ -48,9 +57,10 @@ const logTape = getLogger('bench')
 const results = []
 async function compare(what, calls, contenders) {
   const values = Object.fromEntries(Object.keys(contenders).map((name) => [name, []]))
-  for (let block = -2; block < blocks; block++) {
+  for (let block = -4; block < blocks; block++) {
     for (const [name, call] of Object.entries(contenders)) {
       await nextTurn()
+      collect()
       const start = process.hrtime.bigint()
       for (let done = 0; done < calls; done += BURST) {
         for (let i = 0; i < BURST; i++) call()
